@@ -1,0 +1,118 @@
+"""Every error that orthanc_al raises on purpose.
+
+::
+
+    OrthancAlError
+    ├── ConfigurationError        the configuration can't be used as it is (exit status 2)
+    ├── StorageError              the spool
+    │   ├── DiskFullError         less than storage.min_free_gb is left                      (retry)
+    │   └── SpoolFileError        a spool file is missing or is not what it was
+    ├── LedgerError               the ledger is absent, older or newer than this program
+    │   └── LeaseLostError        another worker has taken the job over
+    ├── InstanceError             what arrived can't be used (it is forwarded all the same)
+    │   ├── NotAnInstanceError    not a DICOM data set, or one without the UIDs it needs
+    │   └── UndecodableError      no pixels can be had from it
+    ├── PeerError                 a DICOM peer
+    │   ├── PeerUnreachableError  no association                                              (retry)
+    │   ├── PeerBusyError         0xA7xx, 0x0122 and the like: later                          (retry)
+    │   └── PeerRefusedError      a final answer: it does not take this object
+    ├── OrthancError              Orthanc's REST API answers with an error or not at all      (retry)
+    ├── ModelError                a model package
+    │   ├── PackageRefusedError   manifest or digest do not hold
+    │   └── ProviderError         the execution provider that was asked for is not there
+    └── ReadError                 a confirmed read can't be used
+
+Each says what happened, to which study or object (by UID, never by patient) and what to do.
+``retryable`` tells the work queue whether trying again later can help.
+"""
+
+from typing import ClassVar
+
+
+class OrthancAlError(Exception):
+    """Base of all errors raised on purpose; its text can be shown to a user as it is."""
+
+    retryable: ClassVar[bool] = False
+    exit_status: ClassVar[int] = 1
+
+
+class ConfigurationError(OrthancAlError):
+    """The configuration can't be used; the text names every fault with its key."""
+
+    exit_status = 2
+
+
+class StorageError(OrthancAlError):
+    """The spool can't do what was asked."""
+
+
+class DiskFullError(StorageError):
+    """Less space is left than ``storage.min_free_gb``; the sender is told 0xA700."""
+
+    retryable = True
+
+
+class SpoolFileError(StorageError):
+    """A spool file is missing, or is not a file that the spool wrote."""
+
+
+class LedgerError(OrthancAlError):
+    """The ledger is absent, or its schema is not this program's."""
+
+
+class LeaseLostError(LedgerError):
+    """The job's lease ran out and another worker has it: this result is dropped."""
+
+
+class InstanceError(OrthancAlError):
+    """What arrived can't be used for scoring; it is forwarded all the same."""
+
+
+class NotAnInstanceError(InstanceError):
+    """Not a DICOM data set, or one without the UIDs that PS3.3 C.12.1 requires."""
+
+
+class UndecodableError(InstanceError):
+    """No pixels can be had: no pixel data, too few bytes, or no decoder for its syntax."""
+
+
+class PeerError(OrthancAlError):
+    """A DICOM peer did not do what was asked."""
+
+
+class PeerUnreachableError(PeerError):
+    """No association could be established."""
+
+    retryable = True
+
+
+class PeerBusyError(PeerError):
+    """The peer can't take it now (out of resources, or busy)."""
+
+    retryable = True
+
+
+class PeerRefusedError(PeerError):
+    """The peer's answer is final: it does not take this object."""
+
+
+class OrthancError(OrthancAlError):
+    """Orthanc's REST API is away, or answers with an error."""
+
+    retryable = True
+
+
+class ModelError(OrthancAlError):
+    """A model package can't be used."""
+
+
+class PackageRefusedError(ModelError):
+    """The manifest or the digest of a model package does not hold."""
+
+
+class ProviderError(ModelError):
+    """The execution provider that ``inference.require_gpu`` asks for is not there."""
+
+
+class ReadError(OrthancAlError):
+    """A confirmed read can't be used as it stands."""
