@@ -1,0 +1,200 @@
+"""The ledger's connection: SQLite (WAL, synchronous=FULL) by default, PostgreSQL by its URL.
+
+`Ledger.write` is one transaction that holds the write lock from its start (``BEGIN IMMEDIATE``), so that
+what it read is still true when it writes; `Ledger.read` sees one consistent state and blocks nobody.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import QueuePool
+
+from orthanc_al.errors import LedgerError
+
+_BUSY_SECONDS = 30
+_POLL_SECONDS = 0.02
+
+
+class Ledger:
+    """The ledger at ``url``; a process opens one and shares it between its threads.
+
+    Parameters
+    ----------
+    url
+        SQLAlchemy URL, e.g. ``sqlite:////var/lib/orthanc-al/ledger.sqlite``.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._engine = _engine(url)
+
+    @classmethod
+    def open(cls, url: str) -> "Ledger":
+        """Open a ledger that exists and whose schema is this program's.
+
+        Raises
+        ------
+        LedgerError
+            There is none, or its schema is older or newer; the text says which command helps.
+        """
+        path = make_url(url).database
+        if url.startswith("sqlite") and path and not Path(path).exists():
+            raise LedgerError(f"There is no ledger at {path}. `orthanc-al migrate` or `serve` creates it.")
+        ledger = cls(url)
+        found, wanted = ledger.revision(), _script(url).get_current_head()
+        if found != wanted:
+            ledger.close()
+            raise LedgerError(
+                f"The ledger has schema {found or 'none'} and this program needs {wanted}: "
+                "run `orthanc-al migrate` (it keeps all data; make a `backup` first)."
+            )
+        return ledger
+
+    @classmethod
+    def create(cls, url: str) -> "Ledger":
+        """Create the ledger or bring its schema up to date (Alembic), then open it."""
+        path = make_url(url).database
+        if url.startswith("sqlite") and path:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        command.upgrade(_config(url), "head")
+        return cls.open(url)
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One transaction that may write: committed at the end, rolled back on an exception."""
+        with self._engine.connect() as connection:
+            connection.info["immediate"] = True
+            with connection.begin():
+                yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """One consistent state of the ledger, for reading."""
+        with self._engine.connect() as connection:
+            connection.info["immediate"] = False
+            with connection.begin():
+                yield connection
+
+    def revision(self) -> str | None:
+        """Return the schema's revision, None where there is no schema yet."""
+        with self.read() as connection:
+            return MigrationContext.configure(connection).get_current_revision()
+
+    def wait_for_change(self, seconds: float) -> None:
+        """Return when another connection has committed something, or after ``seconds``.
+
+        A hint that makes things quick, never the only way to learn of work: on PostgreSQL it only waits.
+        """
+        if self._engine.dialect.name != "sqlite":
+            time.sleep(min(seconds, 0.2))
+            return
+        until = time.monotonic() + seconds
+        with self._engine.connect() as connection:
+            raw: Any = connection.connection.driver_connection
+            before = raw.execute("PRAGMA data_version").fetchone()
+            while time.monotonic() < until:
+                time.sleep(_POLL_SECONDS)
+                if raw.execute("PRAGMA data_version").fetchone() != before:
+                    return
+
+    def backup(self, target: Path) -> None:
+        """Copy the ledger to ``target`` while it is in use (SQLite's online backup).
+
+        Raises
+        ------
+        LedgerError
+            The ledger is on PostgreSQL, which has its own tools for that.
+        """
+        if self._engine.dialect.name != "sqlite":
+            raise LedgerError("The ledger is on PostgreSQL: back it up with pg_dump.")
+        import sqlite3  # noqa: PLC0415 - only needed here
+
+        with self._engine.connect() as connection, sqlite3.connect(target) as copy:
+            raw: Any = connection.connection.driver_connection
+            raw.backup(copy)
+        copy.close()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+
+def upsert(
+    connection: Connection,
+    table: Table,
+    values: dict[str, Any] | Sequence[dict[str, Any]],
+    keys: Sequence[str],
+    update: Sequence[str] = (),
+    *,
+    where: Any = None,
+) -> int:
+    """Insert rows; where ``keys`` exist already, set the columns ``update`` (none: leave the row).
+
+    ``where`` is the condition of a partial unique index. Returns the number of rows written.
+    """
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    statement: Any = dialect.insert(table)
+    if update:
+        statement = statement.on_conflict_do_update(
+            index_elements=list(keys),
+            index_where=where,
+            set_={name: statement.excluded[name] for name in update},
+        )
+    else:
+        statement = statement.on_conflict_do_nothing(index_elements=list(keys), index_where=where)
+    return int(connection.execute(statement, values).rowcount)
+
+
+def _engine(url: str) -> Engine:
+    if not url.startswith("sqlite"):
+        return create_engine(url, pool_pre_ping=True)
+    engine = create_engine(
+        url,
+        poolclass=QueuePool,
+        pool_size=8,
+        max_overflow=72,
+        connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False},
+    )
+    event.listen(engine, "connect", _on_connect)
+    event.listen(engine, "begin", _on_begin)
+    return engine
+
+
+def _on_connect(raw: Any, _: Any) -> None:
+    # pysqlite would open transactions by itself, and late: we do it in _on_begin.
+    raw.isolation_level = None
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        f"busy_timeout={_BUSY_SECONDS * 1000}",
+    ):
+        try:
+            raw.execute(f"PRAGMA {pragma}").close()
+        except OperationalError as error:  # pragma: no cover - a read-only file system
+            raise LedgerError(f"The ledger can't be opened: {error}") from error
+
+
+def _on_begin(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.info.get("immediate") else "BEGIN")
+
+
+def _config(url: str) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["url"] = url
+    return config
+
+
+def _script(url: str) -> ScriptDirectory:
+    return ScriptDirectory.from_config(_config(url))

@@ -1,0 +1,45 @@
+"""Single values of a site: the salt, the seed, the pause switch, Orthanc's cursor."""
+
+import secrets
+from typing import Final
+
+from sqlalchemy import Connection, select
+
+from orthanc_al.ledger.engine import upsert
+from orthanc_al.ledger.schema import facts
+
+PAUSED: Final = "scoring_paused"
+CURSOR: Final = "orthanc_changes_cursor"
+_SALT: Final = "patient_salt"
+_SEED: Final = "selection_seed"
+
+
+def get(connection: Connection, name: str) -> str | None:
+    """Return a value, None where it was never set."""
+    found = connection.execute(select(facts.c.value).where(facts.c.name == name)).scalar_one_or_none()
+    return None if found is None else str(found)
+
+
+def put(connection: Connection, name: str, value: str) -> None:
+    """Set a value."""
+    upsert(connection, facts, {"name": name, "value": value}, ["name"], ["value"])
+
+
+def patient_salt(connection: Connection) -> bytes:
+    """Return the site's salt for patient keys; made once, never shown."""
+    return bytes.fromhex(_once(connection, _SALT))
+
+
+def selection_seed(connection: Connection) -> str:
+    """Return the site's seed for all drawing of studies; made once."""
+    return _once(connection, _SEED)
+
+
+def scoring_paused(connection: Connection) -> bool:
+    """Whether `orthanc-al pause` has stopped scoring and all that follows from it."""
+    return get(connection, PAUSED) == "yes"
+
+
+def _once(connection: Connection, name: str) -> str:
+    upsert(connection, facts, {"name": name, "value": secrets.token_hex(32)}, ["name"])
+    return str(connection.execute(select(facts.c.value).where(facts.c.name == name)).scalar_one())

@@ -1,0 +1,29 @@
+"""Which of our processes live, and what they say of themselves."""
+
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from orthanc_al.ledger.engine import upsert
+from orthanc_al.ledger.schema import processes
+from orthanc_al.observe import now
+
+
+def report_alive(
+    connection: Connection, role: str, pid: int, started_at: float, detail: dict[str, Any], restarts: int = 0
+) -> None:
+    """Write that process ``pid`` does ``role`` and lives; ``detail`` is shown by doctor and /readyz."""
+    values = {
+        "role": role,
+        "pid": pid,
+        "started_at": started_at,
+        "seen_at": now(),
+        "restarts": restarts,
+        "detail": detail,
+    }
+    upsert(connection, processes, values, ["role"], [name for name in values if name != "role"])
+
+
+def all_roles(connection: Connection) -> dict[str, dict[str, Any]]:
+    """Return what is known of each role."""
+    return {row["role"]: dict(row) for row in connection.execute(select(processes)).mappings()}

@@ -1,0 +1,225 @@
+"""The work queue: rows with a lease, where a result and the end of its job are one transaction.
+
+A worker claims a job by a lease. Whoever finishes it must still hold the lease: `finish` writes the
+result, deletes the job and adds the jobs that follow (`orthanc_al.pipeline`) in one transaction, so that
+work may run twice but has its effect once. A worker that is killed lets its lease run out, and another
+one takes the job.
+"""
+
+import random
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import Final
+
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, or_, select, update
+
+from orthanc_al.errors import LeaseLostError
+from orthanc_al.ledger.engine import Ledger, upsert
+from orthanc_al.ledger.schema import jobs
+from orthanc_al.observe import Clock, now
+from orthanc_al.pipeline import Step, successors
+
+MAX_ATTEMPTS: Final = 8
+_BACKOFF_BASE: Final = 2.0
+_BACKOFF_CAP: Final = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A claimed job; ``attempts`` counts this one."""
+
+    id: int
+    step: Step
+    subject: str
+    attempts: int
+    owner: str
+
+
+def _writes_nothing(_: Connection) -> None:
+    return
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a step came to.
+
+    Attributes
+    ----------
+    name
+        A row of `orthanc_al.pipeline.TRANSITIONS` for the step.
+    write
+        Its effect on the ledger; runs in the transaction that ends the job.
+    subjects
+        Subject for a following step where it is not this job's own (instance -> study).
+    run_at
+        When a following step may start (seconds since 1970), at once where it is missing.
+    """
+
+    name: str
+    write: Callable[[Connection], None] = _writes_nothing
+    subjects: dict[Step, str] = field(default_factory=dict)
+    run_at: dict[Step, float] = field(default_factory=dict)
+
+
+def enqueue(connection: Connection, step: Step, subject: str, run_at: float, *, sooner: bool = False) -> None:
+    """Put a job on the queue; where the same one waits already, it is moved to ``run_at``.
+
+    With ``sooner`` it is only ever moved forward, never put off.
+    """
+    values = {
+        "step": step.value,
+        "subject": subject,
+        "state": "ready",
+        "run_at": run_at,
+        "attempts": 0,
+        "created_at": now(),
+    }
+    waiting = and_(jobs.c.state == "ready", jobs.c.step == step.value, jobs.c.subject == subject)
+    if not upsert(connection, jobs, values, ["step", "subject"], where=jobs.c.state == "ready"):
+        late = and_(waiting, jobs.c.run_at > run_at) if sooner else waiting
+        connection.execute(update(jobs).where(late).values(run_at=run_at))
+
+
+class WorkQueue:
+    """The embedded queue, in the ledger itself.
+
+    Parameters
+    ----------
+    ledger
+        Where the rows are.
+    owner
+        Name of this worker, unique among the living ones.
+    lease_seconds
+        How long a job may take before another worker may have it.
+    clock
+        Seconds since 1970; tests pass their own.
+    """
+
+    def __init__(self, ledger: Ledger, owner: str, lease_seconds: float = 300.0, clock: Clock = now) -> None:
+        self._ledger = ledger
+        self._owner = owner
+        self._lease = lease_seconds
+        self._clock = clock
+
+    def claim(self, steps: Collection[Step]) -> Job | None:
+        """Take the job of ``steps`` that has waited longest beyond its time, or None where none is due."""
+        names = [step.value for step in steps]
+        time = self._clock()
+        due = and_(
+            jobs.c.step.in_(names),
+            or_(
+                and_(jobs.c.state == "ready", jobs.c.run_at <= time),
+                and_(jobs.c.state == "running", jobs.c.lease_until <= time),
+            ),
+        )
+        pick = select(jobs).where(due).order_by(jobs.c.run_at, jobs.c.id).limit(1)
+        with self._ledger.read() as connection:  # most polls find nothing and must not take the write lock
+            if connection.execute(pick).first() is None:
+                return None
+        with self._ledger.write() as connection:
+            row = connection.execute(pick.with_for_update(skip_locked=True)).mappings().first()
+            if row is None:
+                return None
+            connection.execute(
+                update(jobs)
+                .where(jobs.c.id == row["id"])
+                .values(
+                    state="running",
+                    attempts=row["attempts"] + 1,
+                    lease_owner=self._owner,
+                    lease_until=time + self._lease,
+                )
+            )
+        return Job(row["id"], Step(row["step"]), row["subject"], row["attempts"] + 1, self._owner)
+
+    def extend(self, job: Job) -> None:
+        """Hold a long job for another lease.
+
+        Raises
+        ------
+        LeaseLostError
+            Another worker has it.
+        """
+        with self._ledger.write() as connection:
+            held = connection.execute(
+                update(jobs).where(_held(job)).values(lease_until=self._clock() + self._lease)
+            )
+            _check(held.rowcount, job)
+
+    def finish(self, job: Job, outcome: Outcome) -> None:
+        """Write the outcome, end the job and add the jobs that follow: all of it or nothing.
+
+        Raises
+        ------
+        LeaseLostError
+            The lease ran out and another worker has the job; nothing is written.
+        """
+        with self._ledger.write() as connection:
+            _check(connection.execute(delete(jobs).where(_held(job))).rowcount, job)
+            outcome.write(connection)
+            for step in successors(job.step, outcome.name):
+                subject = outcome.subjects.get(step, job.subject)
+                enqueue(connection, step, subject, outcome.run_at.get(step, self._clock()))
+
+    def fail(self, job: Job, error: str, *, retryable: bool) -> bool:
+        """Put a failed job back with backoff and jitter, or into quarantine; return whether the latter.
+
+        Quarantined jobs wait for `orthanc-al requeue`; ``error`` says why.
+        """
+        final = not retryable or job.attempts >= MAX_ATTEMPTS
+        delay = min(_BACKOFF_CAP, _BACKOFF_BASE**job.attempts) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
+        with self._ledger.write() as connection:
+            if not final and self._waiting_twin(connection, job):
+                # The same work was asked for again meanwhile: that row does it.
+                connection.execute(delete(jobs).where(_held(job)))
+                return False
+            connection.execute(
+                update(jobs)
+                .where(_held(job))
+                .values(
+                    state="quarantined" if final else "ready",
+                    run_at=self._clock() + delay,
+                    error=error[:2000],
+                    lease_owner=None,
+                    lease_until=None,
+                )
+            )
+        return final
+
+    @staticmethod
+    def _waiting_twin(connection: Connection, job: Job) -> bool:
+        twin = select(jobs.c.id).where(
+            jobs.c.step == job.step.value, jobs.c.subject == job.subject, jobs.c.state == "ready"
+        )
+        return connection.execute(twin).first() is not None
+
+
+def requeue(connection: Connection, subject: str | None = None) -> int:
+    """Give quarantined jobs (of one subject) another set of attempts; return how many."""
+    rows = connection.execute(
+        select(jobs.c.id, jobs.c.step, jobs.c.subject).where(
+            jobs.c.state == "quarantined", *([jobs.c.subject == subject] if subject else [])
+        )
+    ).all()
+    for row in rows:
+        connection.execute(delete(jobs).where(jobs.c.id == row.id))
+        enqueue(connection, Step(row.step), row.subject, now())
+    return len(rows)
+
+
+def counts(connection: Connection) -> dict[tuple[str, str], int]:
+    """Return how many jobs there are of each (step, state)."""
+    query = select(jobs.c.step, jobs.c.state, func.count()).group_by(jobs.c.step, jobs.c.state)
+    return {(row[0], row[1]): row[2] for row in connection.execute(query)}
+
+
+def _held(job: Job) -> ColumnElement[bool]:
+    return and_(jobs.c.id == job.id, jobs.c.state == "running", jobs.c.lease_owner == job.owner)
+
+
+def _check(rows: int, job: Job) -> None:
+    if rows != 1:
+        raise LeaseLostError(f"{job.step} of {job.subject}: the lease ran out, another worker has the job")
+
+
+__all__ = ["MAX_ATTEMPTS", "Job", "Outcome", "WorkQueue", "counts", "enqueue", "requeue"]

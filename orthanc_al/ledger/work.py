@@ -1,0 +1,78 @@
+"""The worker's loop: claim, run, commit. The one place where an unexpected error is caught."""
+
+import threading
+from collections.abc import Callable, Collection, Mapping
+from typing import Protocol
+
+from orthanc_al.errors import LeaseLostError, OrthancAlError
+from orthanc_al.ledger.engine import Ledger
+from orthanc_al.ledger.queue import Job, Outcome, WorkQueue
+from orthanc_al.observe import logger
+from orthanc_al.pipeline import Step
+
+_log = logger("work")
+
+
+class Stage(Protocol):
+    """A step's work: computes outside of any transaction and says what is to be written."""
+
+    def run(self, job: Job) -> Outcome:
+        """Do the job; may run twice for one effect."""
+
+
+class Worker:
+    """Does the jobs of the steps it has stages for, one after the other, until told to stop.
+
+    Parameters
+    ----------
+    ledger, queue
+        Where the work is.
+    stages
+        What does a step's work.
+    held_back
+        Says which steps may not run now (`orthanc-al pause`).
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        queue: WorkQueue,
+        stages: Mapping[Step, Stage],
+        held_back: Callable[[], Collection[Step]] = frozenset,
+    ) -> None:
+        self._ledger = ledger
+        self._queue = queue
+        self._stages = stages
+        self._held_back = held_back
+
+    def run_once(self) -> bool:
+        """Do one job that is due; return whether there was one."""
+        job = self._queue.claim(set(self._stages) - set(self._held_back()))
+        if job is None:
+            return False
+        try:
+            self._queue.finish(job, self._stages[job.step].run(job))
+        except LeaseLostError as error:
+            _log.warning("lease_lost", step=job.step, subject=job.subject, error=str(error))
+        except OrthancAlError as error:
+            self._failed(job, str(error), retryable=error.retryable)
+        except Exception as error:  # noqa: BLE001 - a named border: one bad study must not stop the worker
+            _log.error("step_crashed", step=job.step, subject=job.subject, exc_info=True)
+            self._failed(job, f"{type(error).__name__}: {error}", retryable=True)
+        return True
+
+    def run(self, stop: threading.Event) -> None:
+        """Do jobs until ``stop`` is set; the job in hand is finished first."""
+        while not stop.is_set():
+            if not self.run_once():
+                self._ledger.wait_for_change(0.25)
+
+    def _failed(self, job: Job, error: str, *, retryable: bool) -> None:
+        quarantined = self._queue.fail(job, error, retryable=retryable)
+        _log.warning(
+            "step_quarantined" if quarantined else "step_failed",
+            step=job.step,
+            subject=job.subject,
+            attempt=job.attempts,
+            error=error,
+        )

@@ -1,0 +1,73 @@
+"""Time and logs: one clock, one way to log, and no patient data in either.
+
+Events are named in the past tense (``instance_received``) and carry UIDs, names of peers and counts.
+Keys that could hold a person are cut out whatever a caller passes (`_PERSONAL`).
+"""
+
+import logging
+import sys
+import time
+from collections.abc import Callable, MutableMapping
+from typing import Any, Final, TextIO
+
+import structlog
+
+Clock = Callable[[], float]
+
+_PERSONAL: Final = frozenset(
+    {"patient_name", "patient_id", "birth_date", "accession_number", "reader", "password", "patient"}
+)
+
+
+def now() -> float:
+    """Return seconds since 1970, UTC: the clock of all that is written into the ledger."""
+    return time.time()
+
+
+def _without_persons(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for key in _PERSONAL & event.keys():
+        event[key] = "(left out)"
+    return event
+
+
+def configure_logging(level: str = "INFO", *, json: bool = False, stream: TextIO | None = None) -> None:
+    """Set up structlog and the standard library's logging for this process.
+
+    Parameters
+    ----------
+    level
+        Name of the lowest level that is written.
+    json
+        One JSON object a line, for programs; else text for people.
+    stream
+        Where to write to; the standard error when None.
+    """
+    target = stream or sys.stderr
+    renderer: Any = (
+        structlog.processors.JSONRenderer()
+        if json
+        else structlog.dev.ConsoleRenderer(colors=target.isatty(), pad_event_to=28)
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _without_persons,
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
+        logger_factory=structlog.PrintLoggerFactory(target),
+        cache_logger_on_first_use=False,
+    )
+    # Libraries may write data set values at lower levels: only their warnings, and of pynetdicom and
+    # pydicom, which put identifiers into warnings too, only errors.
+    logging.basicConfig(level=logging.WARNING, stream=target, force=True)
+    for name in ("pynetdicom", "pydicom", "highdicom"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def logger(room: str) -> Any:
+    """Return the logger of a room, e.g. ``logger("receive")``."""
+    return structlog.get_logger().bind(room=room)

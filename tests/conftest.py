@@ -1,0 +1,57 @@
+"""What all tests share: where the public data are, and what to do where a part is missing."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from orthanc_al.ledger import Ledger
+
+ROOT = Path(__file__).parent.parent
+
+
+def _missing(what: str) -> None:
+    """Skip for a missing part; on CI a missing part is a failure."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{what} is missing, and CI=true asks for it")
+    pytest.skip(f"{what} is missing")
+
+
+def shared_data() -> Path:
+    """Return the folder of the public data sets, or skip (docs/testing.md)."""
+    folder = Path(os.environ.get("ORTHANC_AL_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        _missing(f"the folder of public data ({folder}; ORTHANC_AL_DATA names another)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of the public data sets."""
+    return shared_data()
+
+
+_PROGRAMS = {
+    "needs_orthanc": ("Orthanc", "unshare", "nsenter"),
+    "needs_dcmtk": ("storescu", "storescp", "dcmdump", "dsrdump"),
+    "needs_dicom3tools": ("dciodvfy",),
+    "needs_browser": ("chromium",),
+}
+
+
+@pytest.fixture(autouse=True)
+def _parts(request: pytest.FixtureRequest) -> None:
+    for marker, programs in _PROGRAMS.items():
+        if request.node.get_closest_marker(marker):
+            for program in programs:
+                if shutil.which(program) is None:
+                    _missing(f"the program {program}")
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    """A fresh ledger on SQLite."""
+    made = Ledger.create(f"sqlite:///{tmp_path}/ledger.sqlite")
+    yield made
+    made.close()
