@@ -1,0 +1,65 @@
+# orthanc_al: the two commands for newcomers are `make run` and `make test`.
+PYTHON ?= python3
+# Only for training (`make train`): the exact build; override it for a GPU build or another platform.
+TORCH ?= torch==2.13.0
+# Folder of studies for `make run`; empty sends the synthetic demo films.
+STUDIES ?=
+# What pytest gets beside the defaults, e.g. `make test T="-k spool -x"`.
+T ?=
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help run test check bench bench-head train docker-test migration clean parts finetune
+help:            ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+
+# A stamp, made anew when pyproject.toml changes.
+$(VENV)/.installed: pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
+	  echo "Python's venv module is missing: apt-get install python3-venv (or set PYTHON=...)"; exit 1; }
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ..."; rm -rf $(VENV); exit 1; }
+	@echo "Installing orthanc_al into $(VENV) (some 400 MB from the package registry, once) ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+$(VENV)/.installed-finetune: $(VENV)/.installed
+	@$(BIN)/pip install --quiet --disable-pip-version-check '$(TORCH)'
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[finetune]'
+	@touch $@
+
+run: $(VENV)/.installed   ## start the service with demo studies: http://127.0.0.1:8080
+	@$(BIN)/orthanc-al demo $(if $(STUDIES),--studies "$(STUDIES)")
+
+test: $(VENV)/.installed-dev parts   ## all tests (under 20 minutes on two cores)
+	@$(BIN)/python -m pytest $(T)
+
+check: $(VENV)/.installed-dev   ## lint, types, imports, documents
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m pytest -q tests/docs
+
+bench: $(VENV)/.installed-dev parts   ## side by side with DCMTK and Orthanc
+	@$(BIN)/python -m tests.bench.compare
+
+train: $(VENV)/.installed-finetune   ## train models/cxr-pneumonia from DATA=folder of radiographs
+	@test -n "$(DATA)" || { echo "name the data: make train DATA=folder (docs/learning.md)"; exit 2; }
+	@$(BIN)/orthanc-al train-factory --data "$(DATA)" --out models/cxr-pneumonia
+
+finetune: $(VENV)/.installed-finetune
+
+parts:           ## install the programs that the tests talk to (Orthanc, DCMTK, dicom3tools, Chromium)
+	@sh tests/install-parts.sh
+
+docker-test:     ## build the image and run a study through the container (needs root)
+	@bash docker/test.sh
+
+migration: $(VENV)/.installed-dev   ## write the next migration from ledger/schema.py: M="what changes"
+	@$(BIN)/python -m tests.support.new_migration "$(M)"
+
+clean:           ## remove what was installed and made
+	rm -rf $(VENV) var .pytest_cache .mypy_cache .ruff_cache .hypothesis
