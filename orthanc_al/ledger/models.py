@@ -1,0 +1,290 @@
+"""The registry: which model packages there are, and which of them is live.
+
+A package holds head, calibrator and thresholds, so a promotion or a rollback, being one row that names a
+package, swaps all three as one. The champion of a model name is its last row in ``promotions``.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, RowMapping, insert, select, update
+
+from orthanc_al.domain import ModelRef
+from orthanc_al.errors import ModelError, PackageRefusedError
+from orthanc_al.ledger import trail
+from orthanc_al.ledger.schema import models, promotions
+from orthanc_al.observe import now
+
+_INSTALLER: Final = "configuration"
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredModel:
+    """A model package that the ledger knows.
+
+    Attributes
+    ----------
+    folder
+        Where the package is.
+    parent
+        Digest of the package whose head was replaced to make this one; None for a factory package.
+    origin
+        ``factory`` or ``retrained``.
+    state
+        ``known``, ``candidate``, ``refused`` or ``promoted`` (at some time).
+    created_at
+        Seconds since 1970, UTC.
+    """
+
+    ref: ModelRef
+    folder: Path
+    parent: str | None
+    origin: str
+    state: str
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """One change of champion, as ``promotions`` tells it."""
+
+    model_name: str
+    digest: str
+    previous: str | None
+    kind: str
+    approver: str
+    reason: str
+    at: float
+
+
+def champion(connection: Connection, name: str) -> RegisteredModel | None:
+    """Return the live package of model ``name``, None where none was ever installed."""
+    digest = _champion_digest(connection, name)
+    return None if digest is None else get(connection, digest)
+
+
+def get(connection: Connection, digest: str) -> RegisteredModel:
+    """Return the package with ``digest``.
+
+    Raises
+    ------
+    ModelError
+        The ledger does not know it.
+    """
+    row = connection.execute(select(models).where(models.c.digest == digest)).mappings().first()
+    if row is None:
+        raise ModelError(f"No model package has the digest {digest}; `orthanc-al models list` shows them.")
+    return _model(row)
+
+
+def find(connection: Connection, name: str, version: str) -> RegisteredModel | None:
+    """Return the package of ``name`` that has ``version``, or whose digest starts so; None where none does.
+
+    Raises
+    ------
+    ModelError
+        Several digests start so.
+    """
+    rows = [model for model in versions(connection, name) if model.ref.version == version] or [
+        model for model in versions(connection, name) if version and model.ref.digest.startswith(version)
+    ]
+    if len(rows) > 1:
+        raise ModelError(
+            f"Several packages of {name} have a digest that starts with {version}: give more of it."
+        )
+    return rows[0] if rows else None
+
+
+def versions(connection: Connection, name: str | None = None) -> list[RegisteredModel]:
+    """Return all packages (of model ``name``), oldest first."""
+    query = select(models).order_by(models.c.name, models.c.created_at, models.c.version)
+    if name is not None:
+        query = query.where(models.c.name == name)
+    return [_model(row) for row in connection.execute(query).mappings()]
+
+
+def anchor(connection: Connection, digest: str) -> RegisteredModel:
+    """Return the factory package that ``digest`` descends from: the head's prior, and the gate's anchor.
+
+    Head swaps keep the backbone, so packages with the same anchor have bit-equal embeddings.
+    """
+    model = get(connection, digest)
+    while model.parent is not None:
+        model = get(connection, model.parent)
+    return model
+
+
+def family(connection: Connection, digest: str) -> frozenset[str]:
+    """Return the digests of all packages whose embeddings are those of ``digest``: the same anchor's."""
+    parents = {model.ref.digest: model.parent for model in versions(connection)}
+    root = anchor(connection, digest).ref.digest
+    return frozenset(one for one in parents if _root(one, parents) == root)
+
+
+def install(connection: Connection, ref: ModelRef, folder: Path) -> bool:
+    """Make a configured package known and live; return False where the ledger knew it already.
+
+    A package that was installed once and replaced by a retrained one stays replaced: only a package
+    that the ledger has never seen takes over.
+
+    Raises
+    ------
+    PackageRefusedError
+        Another package has this name and version.
+    """
+    known = connection.execute(
+        select(models.c.folder).where(models.c.digest == ref.digest)
+    ).scalar_one_or_none()
+    if known is not None:
+        if known != str(folder):
+            connection.execute(update(models).where(models.c.digest == ref.digest).values(folder=str(folder)))
+        return False
+    add(connection, ref, folder, parent=None, origin="factory", state="promoted")
+    _go_live(connection, ref, "installed", _INSTALLER, "named by the configuration")
+    return True
+
+
+def add(
+    connection: Connection, ref: ModelRef, folder: Path, *, parent: str | None, origin: str, state: str
+) -> None:
+    """Make a package known without making it live; one that is known already takes the new state.
+
+    Raises
+    ------
+    PackageRefusedError
+        Another package has this name and version.
+    """
+    same = select(models.c.digest).where(models.c.name == ref.name, models.c.version == ref.version)
+    other = connection.execute(same).scalar_one_or_none()
+    if other is None:
+        connection.execute(
+            insert(models).values(
+                digest=ref.digest,
+                name=ref.name,
+                version=ref.version,
+                folder=str(folder),
+                parent=parent,
+                origin=origin,
+                state=state,
+                created_at=now(),
+            )
+        )
+    elif other != ref.digest:
+        raise PackageRefusedError(
+            f"{ref} has the version of another package of that model ({other[:12]}): a changed package "
+            "needs a version of its own in its manifest."
+        )
+    else:
+        connection.execute(
+            update(models)
+            .where(models.c.digest == ref.digest, models.c.state != "promoted")
+            .values(state=state)
+        )
+
+
+def promote(connection: Connection, digest: str, approver: str, reason: str) -> bool:
+    """Make a package live; return False where it is live already.
+
+    Raises
+    ------
+    ModelError
+        The ledger does not know it, or the gate refused it.
+    """
+    model = get(connection, digest)
+    if model.state == "refused":
+        raise ModelError(f"{model.ref} was refused by the gate; `orthanc-al models show` tells why.")
+    if _champion_digest(connection, model.ref.name) == digest:
+        return False
+    connection.execute(update(models).where(models.c.digest == digest).values(state="promoted"))
+    _go_live(connection, model.ref, "promoted", approver, reason)
+    return True
+
+
+def rollback(connection: Connection, name: str, approver: str, reason: str) -> RegisteredModel:
+    """Make the package live that was so before the champion; return it.
+
+    Asked twice, it goes back twice: a rollback is not undone by the next one.
+
+    Raises
+    ------
+    ModelError
+        Nothing was live before.
+    """
+    current = _champion_digest(connection, name)
+    came = (
+        select(promotions.c.previous)
+        .where(
+            promotions.c.model_name == name,
+            promotions.c.digest == current,
+            promotions.c.kind != "rolled_back",
+        )
+        .order_by(promotions.c.id.desc())
+        .limit(1)
+    )
+    previous = connection.execute(came).scalar_one_or_none()
+    if previous is None:
+        raise ModelError(f"There is nothing to roll back to: no package of {name} was live before this one.")
+    model = get(connection, previous)
+    _go_live(connection, model.ref, "rolled_back", approver, reason)
+    return model
+
+
+def history(connection: Connection, name: str) -> list[Promotion]:
+    """Return the changes of champion of model ``name``, newest first."""
+    query = select(promotions).where(promotions.c.model_name == name).order_by(promotions.c.id.desc())
+    return [
+        Promotion(**{key: value for key, value in row.items() if key != "id"})
+        for row in connection.execute(query).mappings()
+    ]
+
+
+def _champion_digest(connection: Connection, name: str) -> str | None:
+    last = (
+        select(promotions.c.digest)
+        .where(promotions.c.model_name == name)
+        .order_by(promotions.c.id.desc())
+        .limit(1)
+    )
+    found: Any = connection.execute(last).scalar_one_or_none()
+    return None if found is None else str(found)
+
+
+def _go_live(connection: Connection, ref: ModelRef, kind: str, approver: str, reason: str) -> None:
+    previous = _champion_digest(connection, ref.name)
+    connection.execute(
+        insert(promotions).values(
+            model_name=ref.name,
+            digest=ref.digest,
+            previous=previous,
+            kind=kind,
+            approver=approver,
+            reason=reason,
+            at=now(),
+        )
+    )
+    trail.record(
+        connection,
+        approver,
+        f"model_{kind}",
+        ref.digest,
+        model=ref.name,
+        version=ref.version,
+        previous=previous,
+    )
+
+
+def _root(digest: str, parents: dict[str, str | None]) -> str:
+    parent = parents[digest]
+    return digest if parent is None else _root(parent, parents)
+
+
+def _model(row: RowMapping) -> RegisteredModel:
+    return RegisteredModel(
+        ref=ModelRef(row["name"], row["version"], row["digest"]),
+        folder=Path(row["folder"]),
+        parent=row["parent"],
+        origin=row["origin"],
+        state=row["state"],
+        created_at=row["created_at"],
+    )
