@@ -56,7 +56,7 @@ instances = Table(
     Column("association_id", String(32)),
     # dicom | orthanc | own (made by us)
     Column("origin", String(8), nullable=False),
-    Column("source", String(64), nullable=False),  # name of the peer, or its AE title where it has none
+    Column("source", String(64), nullable=False),  # name of the peer, `ae:TITLE` where it is not listed
     Column("sop_class_uid", UID, nullable=False),
     Column("sop_instance_uid", String(128), nullable=False),
     Column("transfer_syntax_uid", UID, nullable=False),
