@@ -1,0 +1,244 @@
+"""What the work queue promises, whatever database it is on.
+
+SQLite always; PostgreSQL where ORTHANC_AL_TEST_POSTGRESQL names a server (an empty database).
+"""
+
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+
+from orthanc_al.errors import LeaseLostError
+from orthanc_al.ledger import Ledger, Outcome, Worker, WorkQueue, enqueue, facts
+from orthanc_al.ledger.queue import MAX_ATTEMPTS, counts, requeue
+from orthanc_al.ledger.schema import jobs, metadata
+from orthanc_al.pipeline import Step
+
+URLS = ["sqlite", *(["postgresql"] if "ORTHANC_AL_TEST_POSTGRESQL" in os.environ else [])]
+
+
+@pytest.fixture(params=URLS)
+def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Ledger:
+    url = f"sqlite:///{tmp_path}/l.sqlite"
+    if request.param == "postgresql":
+        url = os.environ["ORTHANC_AL_TEST_POSTGRESQL"]
+    made = Ledger.create(url)
+    if request.param == "postgresql":
+        with made.write() as connection:
+            for table in reversed(metadata.sorted_tables):
+                connection.execute(table.delete())
+    yield made
+    made.close()
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.time = 1000.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+def put(ledger: Ledger, step: Step, subject: str, run_at: float = 0.0) -> None:
+    with ledger.write() as connection:
+        enqueue(connection, step, subject, run_at)
+
+
+def waiting(ledger: Ledger) -> int:
+    with ledger.read() as connection:
+        return int(connection.execute(select(func.count()).select_from(jobs)).scalar_one())
+
+
+def test_a_job_asked_for_twice_waits_once(ledger: Ledger) -> None:
+    put(ledger, Step.ASSEMBLE, "1.2.3")
+    put(ledger, Step.ASSEMBLE, "1.2.3", run_at=50.0)
+    assert waiting(ledger) == 1
+
+
+def test_asking_again_puts_a_waiting_job_off_and_sooner_only_moves_it_forward(ledger: Ledger) -> None:
+    clock = Clock()
+    queue = WorkQueue(ledger, "a", clock=clock)
+    put(ledger, Step.ASSEMBLE, "1.2.3", run_at=500.0)
+    put(ledger, Step.ASSEMBLE, "1.2.3", run_at=2000.0)
+    assert queue.claim({Step.ASSEMBLE}) is None
+    with ledger.write() as connection:
+        enqueue(connection, Step.ASSEMBLE, "1.2.3", 3000.0, sooner=True)
+        enqueue(connection, Step.ASSEMBLE, "1.2.3", 900.0, sooner=True)
+    assert queue.claim({Step.ASSEMBLE}) is not None
+
+
+def test_a_job_that_runs_can_be_asked_for_again(ledger: Ledger) -> None:
+    queue = WorkQueue(ledger, "a")
+    put(ledger, Step.ASSEMBLE, "1.2.3")
+    first = queue.claim({Step.ASSEMBLE})
+    assert first is not None
+    put(ledger, Step.ASSEMBLE, "1.2.3")
+    queue.finish(first, Outcome("unchanged"))
+    assert queue.claim({Step.ASSEMBLE}) is not None
+
+
+def test_a_claimed_job_is_nobody_elses_until_its_lease_ends(ledger: Ledger) -> None:
+    clock = Clock()
+    put(ledger, Step.SCORE, "1.2.3")
+    first, second = (WorkQueue(ledger, name, 60.0, clock) for name in "ab")
+    job = first.claim({Step.SCORE})
+    assert job is not None
+    assert second.claim({Step.SCORE}) is None
+    clock.time += 61
+    assert second.claim({Step.SCORE}) is not None
+    with pytest.raises(LeaseLostError):
+        first.finish(job, Outcome("superseded"))
+    with pytest.raises(LeaseLostError):
+        first.extend(job)
+
+
+def test_an_extended_lease_holds(ledger: Ledger) -> None:
+    clock = Clock()
+    put(ledger, Step.RETRAIN, "m")
+    first, second = (WorkQueue(ledger, name, 60.0, clock) for name in "ab")
+    job = first.claim({Step.RETRAIN})
+    assert job is not None
+    clock.time += 50
+    first.extend(job)
+    clock.time += 50
+    assert second.claim({Step.RETRAIN}) is None
+
+
+def test_result_end_and_successors_commit_together_or_not_at_all(ledger: Ledger) -> None:
+    queue = WorkQueue(ledger, "a")
+    put(ledger, Step.SCORE, "1.2.3")
+    job = queue.claim({Step.SCORE})
+    assert job is not None
+
+    def breaks(connection: object) -> None:
+        facts.put(connection, "half", "done")  # type: ignore[arg-type]
+        raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError):
+        queue.finish(job, Outcome("scored", write=breaks))
+    with ledger.read() as connection:
+        assert facts.get(connection, "half") is None
+        assert counts(connection) == {("score", "running"): 1}
+    queue.finish(job, Outcome("scored", write=lambda c: facts.put(c, "whole", "done")))
+    with ledger.read() as connection:
+        assert facts.get(connection, "whole") == "done"
+        assert counts(connection) == {("triage", "ready"): 1}
+
+
+def test_a_successor_of_another_kind_gets_its_own_subject_and_time(ledger: Ledger) -> None:
+    clock = Clock()
+    queue = WorkQueue(ledger, "a", clock=clock)
+    put(ledger, Step.ARRIVE, "instance")
+    job = queue.claim({Step.ARRIVE})
+    assert job is not None
+    queue.finish(job, Outcome("other", subjects={Step.ASSEMBLE: "1.2.3"}, run_at={Step.ASSEMBLE: 1030.0}))
+    assert queue.claim({Step.ASSEMBLE}) is None
+    clock.time = 1030.0
+    found = queue.claim({Step.ASSEMBLE})
+    assert found is not None
+    assert found.subject == "1.2.3"
+
+
+def test_a_failed_job_comes_back_later_and_ends_in_quarantine(ledger: Ledger) -> None:
+    clock = Clock()
+    queue = WorkQueue(ledger, "a", clock=clock)
+    put(ledger, Step.MIRROR, "1.2.3")
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        job = queue.claim({Step.MIRROR})
+        assert job is not None
+        assert job.attempts == attempt
+        quarantined = queue.fail(job, "Orthanc is away", retryable=True)
+        assert quarantined == (attempt == MAX_ATTEMPTS)
+        assert queue.claim({Step.MIRROR}) is None
+        clock.time += 1000
+    with ledger.write() as connection:
+        assert counts(connection) == {("mirror", "quarantined"): 1}
+        assert requeue(connection) == 1
+    clock.time = time.time() + 1
+    again = queue.claim({Step.MIRROR})
+    assert again is not None
+    assert again.attempts == 1
+
+
+def test_what_no_retry_helps_is_quarantined_at_once(ledger: Ledger) -> None:
+    queue = WorkQueue(ledger, "a")
+    put(ledger, Step.SCORE, "1.2.3")
+    job = queue.claim({Step.SCORE})
+    assert job is not None
+    assert queue.fail(job, "no", retryable=False)
+
+
+def test_a_failed_job_that_was_asked_for_again_leaves_it_to_the_new_one(ledger: Ledger) -> None:
+    queue = WorkQueue(ledger, "a")
+    put(ledger, Step.SCORE, "1.2.3")
+    job = queue.claim({Step.SCORE})
+    assert job is not None
+    put(ledger, Step.SCORE, "1.2.3")
+    assert not queue.fail(job, "later", retryable=True)
+    assert waiting(ledger) == 1
+    assert queue.claim({Step.SCORE}) is not None
+
+
+def test_the_longest_waiting_job_comes_first(ledger: Ledger) -> None:
+    queue = WorkQueue(ledger, "a")
+    put(ledger, Step.SCORE, "late", 20.0)
+    put(ledger, Step.SCORE, "early", 10.0)
+    job = queue.claim({Step.SCORE})
+    assert job is not None
+    assert job.subject == "early"
+
+
+class _Counts:
+    """A stage that adds one for each job, in the transaction that ends it."""
+
+    def __init__(self, ledger: Ledger, seconds: float) -> None:
+        self._ledger = ledger
+        self._seconds = seconds
+
+    def run(self, job: object) -> Outcome:
+        time.sleep(self._seconds)
+
+        def add(connection: object) -> None:
+            done = int(facts.get(connection, "done") or 0)  # type: ignore[arg-type]
+            facts.put(connection, "done", str(done + 1))  # type: ignore[arg-type]
+
+        return Outcome("superseded", write=add)
+
+
+def _work(url: str, name: str) -> None:
+    ledger = Ledger(url)
+    worker = Worker(ledger, WorkQueue(ledger, name, lease_seconds=0.5), {Step.SCORE: _Counts(ledger, 0.01)})
+    while True:
+        worker.run_once()
+
+
+@pytest.mark.slow
+def test_each_job_has_its_effect_once_though_workers_are_killed(ledger: Ledger) -> None:
+    total = 60
+    for number in range(total):
+        put(ledger, Step.SCORE, f"study-{number}")
+    context = multiprocessing.get_context("spawn")
+    names = iter(range(1000))
+    crew = [context.Process(target=_work, args=(ledger.url, f"w{next(names)}"), daemon=True) for _ in range(2)]
+    for process in crew:
+        process.start()
+    deadline = time.monotonic() + 60
+    kills = 0
+    while waiting(ledger) and time.monotonic() < deadline:
+        time.sleep(0.4)
+        if kills < 3 and crew[0].pid is not None:
+            os.kill(crew[0].pid, signal.SIGKILL)
+            kills += 1
+            crew.append(context.Process(target=_work, args=(ledger.url, f"w{next(names)}"), daemon=True))
+            crew[-1].start()
+        crew = crew[1:] + crew[:1]
+    for process in crew:
+        process.kill()
+        process.join()
+    with ledger.read() as connection:
+        assert facts.get(connection, "done") == str(total)
+        assert not counts(connection)
