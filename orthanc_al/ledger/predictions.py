@@ -1,0 +1,205 @@
+"""What models said: of each image (`image_scores`) and of each study (`predictions`).
+
+None of it may be shown while the study is blind; `orthanc_al.ledger.worklist` is what pages read.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, RowMapping, Select, func, select, update
+
+from orthanc_al.domain import ImageScore, ModelRef, Prediction, Region, Tier
+from orthanc_al.ledger.engine import upsert
+from orthanc_al.ledger.schema import image_scores, predictions
+
+_FLOAT = np.dtype("<f4")
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredImage:
+    """What a model's network gave for one frame, and how long that took, in seconds."""
+
+    score: ImageScore
+    model_digest: str
+    decode_seconds: float = 0.0
+    run_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPrediction:
+    """A prediction with where it comes from.
+
+    Attributes
+    ----------
+    model
+        The package that made it.
+    instance_id, frame
+        The image that decided it.
+    images
+        How many images were scored.
+    embedding
+        float32, shape (d,): of the deciding image.
+    why, read_by
+        By triage, None before it. ``read_by`` is in minutes since 1970.
+    scored_at
+        Seconds since 1970, UTC.
+    """
+
+    prediction: Prediction
+    model: ModelRef
+    instance_id: str
+    frame: int
+    images: int
+    embedding: NDArray[np.float32]
+    scored_at: float
+    why: str | None = None
+    read_by: int | None = None
+
+
+def put_image_scores(connection: Connection, scores: Sequence[ScoredImage]) -> None:
+    """Write scores of images; the same image and model again is overwritten by the same values."""
+    for scored in scores:
+        values = {
+            "instance_id": scored.score.instance_id,
+            "frame": scored.score.frame,
+            "model_digest": scored.model_digest,
+            "logits": [float(logit) for logit in scored.score.logits],
+            "embedding": pack(scored.score.embedding),
+            "regions": [_corners(region) for region in scored.score.regions],
+            "decode_seconds": scored.decode_seconds,
+            "run_seconds": scored.run_seconds,
+        }
+        keys = ["instance_id", "frame", "model_digest"]
+        upsert(connection, image_scores, values, keys, [name for name in values if name not in keys])
+
+
+def image_scores_of(
+    connection: Connection, instance_ids: Collection[str], model_digest: str
+) -> list[ImageScore]:
+    """Return the scores that one model gave to images, by instance id and frame."""
+    query = (
+        select(image_scores)
+        .where(image_scores.c.instance_id.in_(instance_ids), image_scores.c.model_digest == model_digest)
+        .order_by(image_scores.c.instance_id, image_scores.c.frame)
+    )
+    return [
+        ImageScore(
+            instance_id=row["instance_id"],
+            frame=row["frame"],
+            logits=np.asarray(row["logits"], np.float32),
+            embedding=unpack(row["embedding"]),
+            regions=tuple(None if corners is None else Region(*corners) for corners in row["regions"]),
+        )
+        for row in connection.execute(query).mappings()
+    ]
+
+
+def put(connection: Connection, stored: Sequence[StoredPrediction]) -> None:
+    """Write predictions; those of the same study, revision, model and finding are overwritten."""
+    keys = ["study_instance_uid", "revision", "model_digest", "finding"]
+    for one in stored:
+        said = one.prediction
+        values = {
+            "study_instance_uid": said.study_instance_uid,
+            "revision": said.revision,
+            "model_name": one.model.name,
+            "model_version": one.model.version,
+            "model_digest": one.model.digest,
+            "finding": said.finding,
+            "logit": said.logit,
+            "probability": said.probability,
+            "std": said.std,
+            "ood": said.ood,
+            "instance_id": one.instance_id,
+            "frame": one.frame,
+            "images": one.images,
+            "embedding": pack(one.embedding),
+            "tier": None if one.why is None else said.tier.value,
+            "why": one.why,
+            "read_by": one.read_by,
+            "scored_at": one.scored_at,
+        }
+        upsert(connection, predictions, values, keys, [name for name in values if name not in keys])
+
+
+def place(connection: Connection, prediction: Prediction, tier: Tier, why: str, read_by: int) -> None:
+    """Write what triage made of a prediction; the worklist learns of it by the step ``select`` alone."""
+    connection.execute(
+        update(predictions)
+        .where(
+            predictions.c.study_instance_uid == prediction.study_instance_uid,
+            predictions.c.revision == prediction.revision,
+            predictions.c.model_digest == prediction.model_digest,
+            predictions.c.finding == prediction.finding,
+        )
+        .values(tier=tier.value, why=why, read_by=read_by)
+    )
+
+
+def of_revision(connection: Connection, study_instance_uid: str, revision: int) -> list[StoredPrediction]:
+    """Return what the newest scoring of each model says of this revision of a study.
+
+    A model that was promoted between two scorings of a revision leaves the older version's row; only
+    the newer one's counts.
+    """
+    own = (
+        predictions.c.study_instance_uid == study_instance_uid,
+        predictions.c.revision == revision,
+    )
+    rows = connection.execute(select(predictions).where(*own)).mappings().all()
+    newest: dict[str, RowMapping] = {}
+    for row in rows:
+        if row["model_name"] not in newest or row["scored_at"] >= newest[row["model_name"]]["scored_at"]:
+            newest[row["model_name"]] = row
+    digests = {row["model_digest"] for row in newest.values()}
+    counting = [row for row in rows if row["model_digest"] in digests]
+    return [_stored(row) for row in sorted(counting, key=lambda row: (row["model_name"], row["finding"]))]
+
+
+def latest(connection: Connection, study_instance_uid: str) -> list[StoredPrediction]:
+    """Return the predictions of the newest revision that has any."""
+    newest: Select[tuple[int | None]] = select(func.max(predictions.c.revision)).where(
+        predictions.c.study_instance_uid == study_instance_uid
+    )
+    revision = connection.execute(newest).scalar_one()
+    return [] if revision is None else of_revision(connection, study_instance_uid, revision)
+
+
+def pack(embedding: NDArray[np.float32]) -> bytes:
+    """Return an embedding as the ledger keeps it: float32, little endian."""
+    return np.ascontiguousarray(embedding, _FLOAT).tobytes()
+
+
+def unpack(packed: bytes) -> NDArray[np.float32]:
+    """Return the embedding, float32 of shape (d,), that `pack` made bytes of."""
+    return np.frombuffer(packed, _FLOAT).astype(np.float32)
+
+
+def _corners(region: Region | None) -> list[float] | None:
+    return None if region is None else [region.left, region.top, region.right, region.bottom]
+
+
+def _stored(row: RowMapping) -> StoredPrediction:
+    return StoredPrediction(
+        prediction=Prediction(
+            study_instance_uid=row["study_instance_uid"],
+            revision=row["revision"],
+            model_digest=row["model_digest"],
+            finding=row["finding"],
+            logit=row["logit"],
+            probability=row["probability"],
+            std=row["std"],
+            ood=row["ood"],
+            tier=Tier(row["tier"] or Tier.NONE),
+        ),
+        model=ModelRef(row["model_name"], row["model_version"], row["model_digest"]),
+        instance_id=row["instance_id"],
+        frame=row["frame"],
+        images=row["images"],
+        embedding=unpack(row["embedding"]),
+        scored_at=row["scored_at"],
+        why=row["why"],
+        read_by=row["read_by"],
+    )
