@@ -1,38 +1,33 @@
-"""The configuration: TOML < environment < secrets folder, checked as a whole, then frozen.
+"""The sections of the configuration: each key with its type, its default and what it must hold."""
 
-Unknown keys are errors, all faults are told at once with their keys, and relative paths belong to the
-folder of the configuration file. ``config/orthanc-al.toml`` has every key with its comment.
-"""
-
-import os
-import tomllib
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SecretStr,
-    ValidationError,
     field_validator,
     model_validator,
 )
-from pydantic_settings import (
-    BaseSettings,
-    NestedSecretsSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    TomlConfigSettingsSource,
-)
-
-from orthanc_al.errors import ConfigurationError
 
 Role = Literal["source", "destination", "results"]
 AETitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[ -\[\]-~]*$")]  # PS3.5 6.2: AE
 Port = Annotated[int, Field(ge=1, le=65535)]
 Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+def _only_off(value: object) -> object:
+    """Refuse a switch whose on-position this version does not have: it must not be ignored in silence."""
+    if value not in (False, "off"):
+        raise ValueError("this version can't do that yet; leave it off")
+    return value
+
+
+Off = Annotated[Literal[False], BeforeValidator(_only_off)]
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -48,7 +43,7 @@ class Peer(_Section):
     host: str
     port: Port
     roles: tuple[Role, ...]
-    tls: Literal[False] = False
+    tls: Off = False
 
 
 class Dicom(_Section):
@@ -95,7 +90,7 @@ class Orthanc(_Section):
     url: str = ""
     username: str = ""
     password: SecretStr = SecretStr("")
-    watch: bool = False
+    watch: Off = False
     mirror: bool = True
 
 
@@ -163,7 +158,7 @@ class Report(_Section):
     """What is sent to the peers with the role ``results``."""
 
     sr: Literal["all", "review"] = "all"
-    picture: Literal["off"] = "off"
+    picture: Annotated[Literal["off"], BeforeValidator(_only_off)] = "off"
 
 
 class Learn(_Section):
@@ -210,7 +205,7 @@ class Site(_Section):
     def _is_known(cls, value: str) -> str:
         try:
             ZoneInfo(value)
-        except (ValueError, OSError) as error:
+        except (KeyError, ValueError, OSError) as error:
             raise ValueError(f"no time zone named {value!r} (e.g. Europe/Zurich)") from error
         return value
 
@@ -220,125 +215,3 @@ class Log(_Section):
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     json_lines: bool = False
-
-
-class Settings(BaseSettings):
-    """All of it. Environment: ``ORTHANC_AL_DICOM__PORT=...``; secrets: one file a key (``web__password``)."""
-
-    model_config = SettingsConfigDict(
-        frozen=True,
-        extra="forbid",
-        env_prefix="ORTHANC_AL_",
-        env_nested_delimiter="__",
-        nested_model_default_partial_update=True,
-    )
-    _toml: ClassVar[Path | None] = None
-    _secrets: ClassVar[Path | None] = None
-
-    dicom: Dicom = Dicom()
-    storage: Storage = Storage()
-    archive: Archive = Archive()
-    orthanc: Orthanc = Orthanc()
-    models: tuple[Model, ...] = ()
-    inference: Inference = Inference()
-    assemble: Assemble = Assemble()
-    triage: Triage = Triage()
-    review: Review = Review()
-    report: Report = Report()
-    learn: Learn = Learn()
-    web: Web = Web()
-    site: Site = Site()
-    log: Log = Log()
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Put the sources into order: what is said first here wins."""
-        del dotenv_settings
-        sources: list[PydanticBaseSettingsSource] = [init_settings]
-        if cls._secrets is not None:
-            sources.append(
-                NestedSecretsSettingsSource(
-                    file_secret_settings,
-                    secrets_dir=cls._secrets,
-                    secrets_nested_delimiter="__",
-                    env_prefix="",
-                )
-            )
-        sources.append(env_settings)
-        if cls._toml is not None:
-            sources.append(TomlConfigSettingsSource(settings_cls, cls._toml))
-        return tuple(sources)
-
-
-def load(path: Path | None = None, secrets: Path | None = None, **overrides: Any) -> Settings:
-    """Read, check and freeze the configuration.
-
-    Parameters
-    ----------
-    path
-        TOML file; None for the defaults and the environment alone.
-    secrets
-        Folder with one file a secret; ``ORTHANC_AL_SECRETS`` where None.
-    **overrides
-        Whole sections that win over all sources.
-
-    Raises
-    ------
-    ConfigurationError
-        Names every fault with its key.
-    """
-    if path is not None and not path.is_file():
-        raise ConfigurationError(f"There is no configuration file {path}.")
-    folder = secrets or (
-        Path(os.environ["ORTHANC_AL_SECRETS"]) if "ORTHANC_AL_SECRETS" in os.environ else None
-    )
-
-    class _Here(Settings):
-        _toml = path
-        _secrets = folder
-
-    try:
-        settings = _Here(**overrides)
-    except ValidationError as error:
-        raise ConfigurationError(_faults(error, path)) from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"{path} is not TOML: {error}") from error
-    base = path.parent.resolve() if path is not None else Path.cwd()
-    return _resolved(settings, base)
-
-
-def _faults(error: ValidationError, path: Path | None) -> str:
-    lines = [f"The configuration ({path or 'defaults and environment'}) has {error.error_count()} fault(s):"]
-    for fault in error.errors(include_url=False, include_input=False):
-        key = ".".join(str(part) for part in fault["loc"]) or "(as a whole)"
-        text = "no such key" if fault["type"] == "extra_forbidden" else fault["msg"]
-        lines.append(f"  {key}: {text}")
-    return "\n".join(lines)
-
-
-def _resolved(settings: Settings, base: Path) -> Settings:
-    """Return the settings with all paths absolute."""
-    storage = settings.storage
-    url = storage.ledger
-    if url.startswith("sqlite:///") and not url.startswith("sqlite:////"):
-        url = f"sqlite:///{base / url.removeprefix('sqlite:///')}"
-    places = {
-        "storage": storage.model_copy(
-            update={
-                "ledger": url,
-                **{name: base / getattr(storage, name) for name in ("spool", "models", "training_cache")},
-            }
-        ),
-        "archive": settings.archive.model_copy(update={"folder": base / settings.archive.folder}),
-        "models": tuple(m.model_copy(update={"package": base / m.package}) for m in settings.models),
-    }
-    if settings.learn.pccp is not None:
-        places["learn"] = settings.learn.model_copy(update={"pccp": base / settings.learn.pccp})
-    return settings.model_copy(update=places)
