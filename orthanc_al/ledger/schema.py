@@ -184,6 +184,7 @@ predictions = Table(
     Column("read_by", Integer),
     Column("scored_at", Float, nullable=False),
     UniqueConstraint("study_instance_uid", "revision", "model_digest", "finding"),
+    Index("ix_predictions_scored", "scored_at"),
 )
 
 # One row a study that was drawn: for the blind audit, or to be asked of the radiologist.
