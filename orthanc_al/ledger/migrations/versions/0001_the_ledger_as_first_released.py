@@ -138,6 +138,9 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('pk_predictions')),
     sa.UniqueConstraint('study_instance_uid', 'revision', 'model_digest', 'finding', name=op.f('uq_predictions_study_instance_uid_revision_model_digest_finding'))
     )
+    with op.batch_alter_table('predictions', schema=None) as batch_op:
+        batch_op.create_index('ix_predictions_scored', ['scored_at'], unique=False)
+
     op.create_table('processes',
     sa.Column('role', sa.String(length=16), nullable=False),
     sa.Column('pid', sa.Integer(), nullable=False),
@@ -344,6 +347,9 @@ def downgrade() -> None:
 
     op.drop_table('promotions')
     op.drop_table('processes')
+    with op.batch_alter_table('predictions', schema=None) as batch_op:
+        batch_op.drop_index('ix_predictions_scored')
+
     op.drop_table('predictions')
     op.drop_table('patient_folds')
     op.drop_table('models')
