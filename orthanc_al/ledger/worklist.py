@@ -1,0 +1,288 @@
+"""The worklist in reading order: by read-by time, then by arrival, behind the curtain.
+
+Both time and order are those in ``studies``, which are neutral for a blind study; all that the model said
+comes through `orthanc_al.ledger.curtain`.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, RowMapping, and_, func, or_, select
+
+from orthanc_al.domain import StudyState, Tier
+from orthanc_al.ledger import curtain
+from orthanc_al.ledger.schema import predictions, selections, studies
+
+_OPEN: Final = tuple(state.value for state in StudyState if state.on_worklist)
+_SEARCHED: Final = (studies.c.patient_name, studies.c.patient_id, studies.c.accession_number)
+
+
+class Listed(StrEnum):
+    """Which studies are listed: those that somebody still has to read, those read or expired, or both."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+    ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What a reader wants to see; empty fields let everything through.
+
+    Attributes
+    ----------
+    text
+        Part of a patient's name or ID, or of an accession number; case does not matter.
+    tier
+        The tier as shown: a blind study is found under ``none``.
+    """
+
+    modality: str = ""
+    tier: Tier | None = None
+    text: str = ""
+    listed: Listed = Listed.OPEN
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What the model says of a study, as far as it may be shown.
+
+    Attributes
+    ----------
+    probability
+        Calibrated, in [0, 1].
+    std
+        Standard deviation of the logit.
+    ood
+        Distance from the model's domain; above 1 is outside.
+    read_by
+        Minutes since 1970 that this finding alone would give, None before triage.
+    scored_at
+        Seconds since 1970, UTC.
+    """
+
+    revision: int
+    model_name: str
+    model_version: str
+    model_digest: str
+    finding: str
+    probability: float
+    std: float
+    ood: float
+    tier: Tier
+    why: str
+    read_by: int | None
+    images: int
+    scored_at: float
+
+    @property
+    def outside_domain(self) -> bool:
+        """Whether the model was not made for such an image."""
+        return self.ood > 1
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of the worklist.
+
+    Attributes
+    ----------
+    state, tier, why
+        As shown. Without a result ``why`` is the same for all studies of the same order priority.
+    reason
+        Why there is no score, where that is known.
+    arrived_at, completed_at, closed_at
+        Seconds since 1970, UTC.
+    read_by
+        Minutes since 1970, UTC.
+    result
+        The finding that decided the place; None where there is none, or none to be shown.
+    asked
+        Whether the radiologist is asked for a read of this study.
+    """
+
+    study_instance_uid: str
+    patient_name: str
+    patient_id: str
+    birth_date: str
+    sex: str
+    accession_number: str
+    description: str
+    study_date: str
+    modality: str
+    body_part: str
+    station: str
+    state: StudyState
+    reason: str
+    priority: str
+    arrived_at: float
+    completed_at: float | None
+    closed_at: float | None
+    read_by: int
+    tier: Tier
+    why: str
+    result: Result | None
+    asked: bool
+    orthanc_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of the worklist.
+
+    Attributes
+    ----------
+    total
+        How many studies the filter lets through.
+    tiers
+        How many there are of each tier if the filter's own tier is left aside.
+    """
+
+    entries: Sequence[Entry]
+    total: int
+    offset: int
+    tiers: Mapping[Tier, int]
+
+
+# What a line takes from its row as it stands; the other fields are computed.
+_ENTRY_COLUMNS: Final = tuple(
+    field.name
+    for field in fields(Entry)
+    if field.name not in {"state", "reason", "tier", "why", "result", "asked", "orthanc_id"}
+)
+_RESULT_COLUMNS: Final = tuple(f.name for f in fields(Result) if f.name not in {"tier", "why"})
+
+
+def page(connection: Connection, wanted: Filter, *, limit: int, offset: int = 0) -> Page:
+    """Return the studies that ``wanted`` lets through, in reading order.
+
+    Parameters
+    ----------
+    limit, offset
+        How many entries, and how many of the list's head to leave out.
+    """
+    tier = curtain.shown_tier()
+    conditions = _conditions(wanted)
+    counted = dict.fromkeys(Tier, 0)
+    for name, count in connection.execute(select(tier, func.count()).where(*conditions).group_by(tier)):
+        counted[Tier(name)] = count
+    if wanted.tier is not None:
+        conditions.append(tier == wanted.tier.value)
+    query = (
+        _studies_as_shown()
+        .where(*conditions)
+        .order_by(studies.c.read_by, studies.c.arrived_at, studies.c.study_instance_uid)
+        .limit(limit)
+        .offset(offset)
+    )
+    entries = _entries(connection, connection.execute(query).mappings().all())
+    total = sum(counted.values()) if wanted.tier is None else counted[wanted.tier]
+    return Page(entries, total, offset, counted)
+
+
+def get(connection: Connection, study_instance_uid: str) -> Entry | None:
+    """Return one study as the worklist shows it, None where the ledger has none."""
+    query = _studies_as_shown().where(studies.c.study_instance_uid == study_instance_uid)
+    found = _entries(connection, connection.execute(query).mappings().all())
+    return found[0] if found else None
+
+
+def modalities(connection: Connection) -> list[str]:
+    """Return the modalities of the studies on the worklist, sorted."""
+    query = (
+        select(studies.c.modality)
+        .where(studies.c.state.in_(_OPEN), studies.c.modality != "")
+        .distinct()
+        .order_by(studies.c.modality)
+    )
+    return list(connection.scalars(query))
+
+
+def results(connection: Connection, uids: Collection[str]) -> dict[str, list[Result]]:
+    """Return all results of studies that may be shown, the deciding ones first."""
+    query = (
+        select(predictions)
+        .join(studies, studies.c.study_instance_uid == predictions.c.study_instance_uid)
+        .where(predictions.c.study_instance_uid.in_(uids), curtain.shown_prediction())
+        .order_by(predictions.c.study_instance_uid)
+    )
+    rows = connection.execute(query).mappings()
+    return {
+        uid: sorted(map(_result, of_study), key=_precedence)
+        for uid, of_study in groupby(rows, key=itemgetter("study_instance_uid"))
+    }
+
+
+def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if wanted.listed is not Listed.ALL:
+        is_open = studies.c.state.in_(_OPEN)
+        conditions.append(is_open if wanted.listed is Listed.OPEN else ~is_open)
+    if wanted.modality:
+        conditions.append(studies.c.modality == wanted.modality)
+    if text := wanted.text.strip():
+        conditions.append(or_(*(column.icontains(text, autoescape=True) for column in _SEARCHED)))
+    return conditions
+
+
+def _studies_as_shown() -> Any:
+    """Return the query of studies with the columns that the curtain may hold back replaced."""
+    behind = {"state", "tier", "why", "blind", "placed_at"}
+    return select(
+        *(column for column in studies.c if column.name not in behind),
+        curtain.shown_state().label("state"),
+        curtain.shown_tier().label("tier"),
+        curtain.lifted().label("lifted"),
+        studies.c.why,
+    )
+
+
+def _entries(connection: Connection, rows: Sequence[RowMapping]) -> list[Entry]:
+    open_uids = [row["study_instance_uid"] for row in rows if row["lifted"]]
+    found = results(connection, open_uids)
+    asked = _asked(connection, open_uids)
+    return [_entry(row, found.get(row["study_instance_uid"], []), asked) for row in rows]
+
+
+def _entry(row: RowMapping, found: Sequence[Result], asked: Collection[str]) -> Entry:
+    result = found[0] if found else None
+    state = StudyState(row["state"])
+    return Entry(
+        **{name: row[name] for name in _ENTRY_COLUMNS},
+        state=state,
+        reason=(row["reason"] or "") if state is StudyState.INELIGIBLE else "",
+        tier=Tier(row["tier"]),
+        why=(row["why"] or result.why) if result else _neutral_why(row["priority"]),
+        result=result,
+        asked=row["study_instance_uid"] in asked,
+        orthanc_id=row["orthanc_id"] or "",
+    )
+
+
+def _neutral_why(priority: str) -> str:
+    return f"Order priority {priority}; no score" if priority else "In order of arrival; no score"
+
+
+def _asked(connection: Connection, uids: Collection[str]) -> set[str]:
+    query = select(selections.c.study_instance_uid).where(
+        and_(selections.c.study_instance_uid.in_(uids), selections.c.kind == "query")
+    )
+    return set(connection.scalars(query))
+
+
+def _result(row: RowMapping) -> Result:
+    return Result(
+        **{name: row[name] for name in _RESULT_COLUMNS},
+        tier=Tier(row["tier"] or Tier.NONE.value),
+        why=row["why"] or "",
+    )
+
+
+def _precedence(result: Result) -> tuple[float, ...]:
+    """Newest revision, then the earliest read-by time (several findings or models: the earliest counts)."""
+    read_by = float("inf") if result.read_by is None else float(result.read_by)
+    return (-result.revision, read_by, -result.probability, -result.scored_at)
