@@ -1,0 +1,51 @@
+"""Commands about learning: retrain, train-factory."""
+
+import secrets
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orthanc_al.cli.common import of, open_ledger, out
+from orthanc_al.ledger import enqueue
+from orthanc_al.observe import now
+from orthanc_al.pipeline import Step
+from orthanc_al.service import running
+
+
+def retrain(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="Name of the model; else all that are configured.")] = "",
+    here: Annotated[bool, typer.Option(help="Do it in this process, not in the learner.")] = False,
+) -> None:
+    """Put tonight's work on the queue now: snapshot, fit, calibrate, judge, and promote or keep."""
+    settings = of(context).settings()
+    with open_ledger(settings) as ledger:
+        names = [model] if model else running.model_names(settings)
+        with ledger.write() as connection:
+            for name in names:
+                enqueue(connection, Step.RETRAIN, name, now(), sooner=True)
+        if here:
+            running.learn_now(settings, ledger, f"retrain-{secrets.token_hex(4)}")
+    done = "done; see `orthanc-al models show`" if here else "on the learner's queue"
+    out.print(f"Retraining of {', '.join(names)} is {done}.")
+
+
+def train_factory(
+    data: Annotated[Path, typer.Option(help="Folder with manifest.csv and the radiographs (docs/learning.md).")],
+    folder: Annotated[Path, typer.Option("--out", help="Folder of the package that is made.")],
+    seed: int = 0,
+    work: Annotated[Path, typer.Option(help="Checkpoints: an interrupted training goes on from here.")] = Path(
+        "var/factory"
+    ),
+) -> None:
+    """Train a model package from nothing (needs the extra [finetune])."""
+    from orthanc_al.learn.factory import train_factory as train  # noqa: PLC0415 - torch is an extra
+
+    train(data, folder, seed=seed, work_dir=work, console=out)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command()(retrain)
+    app.command("train-factory")(train_factory)

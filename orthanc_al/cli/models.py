@@ -1,0 +1,105 @@
+"""Commands about model packages: models list, show, promote, rollback."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from orthanc_al.cli.common import Actor, Json, of, open_ledger, out, show_json, show_table
+from orthanc_al.errors import ModelError
+from orthanc_al.ledger import learning, models
+from orthanc_al.observe import now
+
+model_commands = typer.Typer(no_args_is_help=True, help="Model packages: which there are, and which is live.")
+
+
+def _when(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+@model_commands.command("list")
+def list_models(context: typer.Context, json: Json = False) -> None:
+    """List all model packages that the ledger knows."""
+    with open_ledger(of(context).settings()) as ledger, ledger.read() as connection:
+        known = models.versions(connection)
+        live = {name: models.champion(connection, name) for name in {model.ref.name for model in known}}
+    champions = {model.ref.digest for model in live.values() if model is not None}
+    rows = [
+        {
+            "name": model.ref.name,
+            "version": model.ref.version,
+            "digest": model.ref.digest,
+            "origin": model.origin,
+            "state": "live" if model.ref.digest in champions else model.state,
+            "made": _when(model.created_at),
+        }
+        for model in known
+    ]
+    if json:
+        show_json(rows)
+    else:
+        show_table(
+            "Model packages",
+            ["name", "version", "digest", "origin", "state", "made (UTC)"],
+            [[*(row[k] for k in ("name", "version")), row["digest"][:12], row["origin"], row["state"], row["made"]] for row in rows],
+        )
+
+
+@model_commands.command()
+def show(context: typer.Context, name: str, version: str = typer.Argument(""), json: Json = False) -> None:
+    """Show a package (the live one where no version is named): where it is, its history and its gate verdicts."""
+    with open_ledger(of(context).settings()) as ledger, ledger.read() as connection:
+        model = models.find(connection, name, version) if version else models.champion(connection, name)
+        if model is None:
+            raise ModelError(f"There is no package {name} {version}".rstrip() + "; see `models list`.")
+        history = models.history(connection, name)
+        records = learning.change_records(connection, name)
+    if json:
+        show_json({"model": model, "history": history, "change_records": records})
+        return
+    out.print(f"[bold]{model.ref}[/]  {model.origin}, {model.state}\nin {model.folder}", highlight=False)
+    show_table(
+        "History (newest first)",
+        ["when (UTC)", "what", "version of digest", "by", "reason"],
+        [[_when(h.at), h.kind, h.digest[:12], h.approver, h.reason] for h in history],
+    )
+    show_table(
+        "Gate (newest first)",
+        ["when (UTC)", "candidate", "verdict"],
+        [[_when(r["at"]), (r["candidate"] or "")[:12], r["verdict"]] for r in records],
+    )
+
+
+@model_commands.command()
+def promote(
+    context: typer.Context,
+    name: str,
+    version: str,
+    reason: Annotated[str, typer.Option(help="Why; it stays in the record.")],
+    by: Actor = "unknown",
+) -> None:
+    """Let a package go live; workers take it up with the next study."""
+    with open_ledger(of(context).settings()) as ledger, ledger.write() as connection:
+        model = models.find(connection, name, version)
+        if model is None:
+            raise ModelError(f"There is no package {name} {version}; see `models list`.")
+        models.promote(connection, model.ref.digest, approver=by, reason=reason)
+    out.print(f"{model.ref} is live since {_when(now())} UTC.", highlight=False)
+
+
+@model_commands.command()
+def rollback(
+    context: typer.Context,
+    name: str,
+    reason: Annotated[str, typer.Option(help="Why; it stays in the record.")],
+    by: Actor = "unknown",
+) -> None:
+    """Go back to the package that was live before: head, calibrator and thresholds as one."""
+    with open_ledger(of(context).settings()) as ledger, ledger.write() as connection:
+        model = models.rollback(connection, name, approver=by, reason=reason)
+    out.print(f"{model.ref} is live again.", highlight=False)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.add_typer(model_commands, name="models")

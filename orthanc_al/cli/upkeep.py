@@ -1,0 +1,82 @@
+"""Commands that keep the service in order: migrate, requeue, backup, forget, config check."""
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orthanc_al.cli.common import Actor, of, open_ledger, out
+from orthanc_al.errors import StorageError
+from orthanc_al.ledger import Ledger, deliveries, queue, trail
+from orthanc_al.service import forgetting
+
+config_commands = typer.Typer(no_args_is_help=True, help="The configuration.")
+
+
+def migrate(context: typer.Context) -> None:
+    """Create the ledger, or bring its schema up to date."""
+    settings = of(context).settings()
+    ledger = Ledger.create(settings.storage.ledger)
+    out.print(f"The ledger has schema {ledger.revision()}.")
+    ledger.close()
+
+
+def requeue(
+    context: typer.Context,
+    subject: Annotated[str, typer.Argument(help="Study or instance; else everything quarantined.")] = "",
+    destination: Annotated[str, typer.Option(help="Also try refused deliveries to this peer again.")] = "",
+    by: Actor = "unknown",
+) -> None:
+    """Give quarantined work, and refused deliveries, another try."""
+    with open_ledger(of(context).settings()) as ledger, ledger.write() as connection:
+        jobs = queue.requeue(connection, subject or None)
+        sent = deliveries.try_again(connection, destination) if destination else 0
+        trail.record(connection, by, "work_requeued", subject or "all", jobs=jobs, deliveries=sent)
+    out.print(f"{jobs} quarantined job(s) and {sent} refused delivery(ies) will be tried again.")
+
+
+def backup(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(help="A new folder: gets ledger.sqlite and the model packages.")],
+) -> None:
+    """Copy what can't be rebuilt, while the service runs: the ledger, and the models that were made here."""
+    settings = of(context).settings()
+    if folder.exists() and any(folder.iterdir()):
+        raise StorageError(f"{folder} is not empty: name a new folder, so that no backup overwrites another.")
+    with open_ledger(settings) as ledger:
+        folder.mkdir(parents=True, exist_ok=True)
+        ledger.backup(folder / "ledger.sqlite")
+    if settings.storage.models.is_dir():
+        shutil.copytree(settings.storage.models, folder / "models")
+    out.print(f"Backup written to {folder}.")
+
+
+def forget(
+    context: typer.Context,
+    patient: Annotated[str, typer.Argument(help="Patient ID, as in (0010,0020).")],
+    issuer: Annotated[str, typer.Option(help="Issuer of Patient ID, where the site uses it.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    by: Actor = "unknown",
+) -> None:
+    """Remove a person from the ledger, the spool and the training data."""
+    if not yes:
+        typer.confirm("This can't be undone. Remove this person?", abort=True)
+    settings = of(context).settings()
+    with open_ledger(settings) as ledger:
+        removed = forgetting.forget(settings, ledger, patient, issuer, by)
+    out.print(", ".join(f"{count} {what}" for what, count in removed.items()) or "Nothing was known of them.")
+
+
+@config_commands.command("check")
+def config_check(context: typer.Context) -> None:
+    """Read the configuration and tell all of its faults."""
+    of(context).settings()
+    out.print(f"The configuration ({of(context).config or 'defaults and environment'}) holds.")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    for command in (migrate, requeue, backup, forget):
+        app.command()(command)
+    app.add_typer(config_commands, name="config")
