@@ -1,0 +1,1 @@
+"""DICOM pixel data to model input."""

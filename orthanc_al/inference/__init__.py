@@ -1,0 +1,1 @@
+"""Model packages, and running them."""
