@@ -1,0 +1,275 @@
+"""Which studies were drawn: for the blind audit, or to be asked of the radiologist, and with what chance.
+
+What was drawn once stays drawn, with the propensity that it was drawn with.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Final
+
+from sqlalchemy import Connection, func, select, update
+
+from orthanc_al.domain import StudyState, Tier
+from orthanc_al.ledger.engine import upsert
+from orthanc_al.ledger.schema import predictions, reads, selections, studies
+
+AUDIT: Final = "audit"
+QUERY: Final = "query"
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """A study that was drawn.
+
+    Attributes
+    ----------
+    kind
+        ``audit`` (blind until signed) or ``query`` (asked of the radiologist).
+    propensity
+        pi: the probability of being drawn, before anything was known of the draw.
+    weight
+        q: the share that the query step alone gave it; 0 for an audit.
+    score
+        g of the strategy, None for an audit.
+    pool_digest
+        SHA-256 of what the threshold was taken from.
+    fold
+        ``calibration``, ``thresholds`` or ``gate`` for an audit.
+    day
+        The site's date, by which the budget counts.
+    signed_at
+        When the read of it was signed, None before.
+    """
+
+    study_instance_uid: str
+    kind: str
+    strategy: str
+    propensity: float
+    seed: str
+    decided_at: float
+    day: str
+    weight: float = 0.0
+    score: float | None = None
+    pool_digest: str = ""
+    model_digest: str = ""
+    reason: str = ""
+    fold: str | None = None
+    signed_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredStudy:
+    """The newest scoring of a study, as far as selection looks at it.
+
+    Attributes
+    ----------
+    probabilities
+        Of each finding of each model.
+    ood
+        The greatest distance over limit.
+    model_digest
+        The package of the first of them.
+    """
+
+    study_instance_uid: str
+    patient_key: str
+    probabilities: tuple[float, ...]
+    ood: float
+    model_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A study that is to be decided about.
+
+    Attributes
+    ----------
+    seen
+        Whether a score of it may have been seen: it was placed on the worklist, and not blind.
+    signed_at
+        When the first read of it came that counts, None where there is none.
+    """
+
+    study_instance_uid: str
+    patient_key: str
+    state: StudyState
+    revision: int
+    seen: bool
+    signed_at: float | None
+
+
+def of_study(connection: Connection, study_instance_uid: str) -> dict[str, Selection]:
+    """Return the selections of a study by their kind."""
+    query = select(selections).where(selections.c.study_instance_uid == study_instance_uid)
+    return {
+        row["kind"]: Selection(**{key: value for key, value in row.items() if key != "id"})
+        for row in connection.execute(query).mappings()
+    }
+
+
+def add(connection: Connection, selection: Selection) -> bool:
+    """Write a selection; one that is there already stays as it is, and False is returned."""
+    return upsert(connection, selections, asdict(selection), ["study_instance_uid", "kind"]) == 1
+
+
+def sign(connection: Connection, study_instance_uid: str, at: float) -> bool:
+    """Note that the read of a study was signed; return whether that lifted the blind of an audit case."""
+    unsigned = (selections.c.study_instance_uid == study_instance_uid, selections.c.signed_at.is_(None))
+    lifted = connection.execute(select(selections.c.id).where(*unsigned, selections.c.kind == AUDIT)).first()
+    connection.execute(update(selections).where(*unsigned).values(signed_at=at))
+    connection.execute(
+        update(studies).where(studies.c.study_instance_uid == study_instance_uid).values(blind=False)
+    )
+    return lifted is not None
+
+
+def candidate(connection: Connection, study_instance_uid: str) -> Candidate | None:
+    """Return a study as selection looks at it, None where there is no such study."""
+    query = select(studies).where(studies.c.study_instance_uid == study_instance_uid)
+    row = connection.execute(query).mappings().first()
+    if row is None:
+        return None
+    first_read = select(func.min(reads.c.received_at)).where(
+        reads.c.study_instance_uid == study_instance_uid, reads.c.state == "counts"
+    )
+    return Candidate(
+        study_instance_uid=study_instance_uid,
+        patient_key=row["patient_key"],
+        state=StudyState(row["state"]),
+        revision=row["revision"],
+        seen=row["placed_at"] is not None and not row["blind"],
+        signed_at=connection.execute(first_read).scalar(),
+    )
+
+
+def spent(connection: Connection, day: str) -> dict[str, int]:
+    """Return how many studies of each kind were drawn on a day of the site."""
+    query = select(selections.c.kind, func.count()).where(selections.c.day == day).group_by(selections.c.kind)
+    counted: dict[str, int] = {row[0]: row[1] for row in connection.execute(query)}
+    return {AUDIT: 0, QUERY: 0, **counted}
+
+
+def patient_was_asked(connection: Connection, patient_key: str, day: str) -> bool:
+    """Whether the radiologist was asked about this patient on that day."""
+    query = (
+        select(selections.c.id)
+        .join(studies, studies.c.study_instance_uid == selections.c.study_instance_uid)
+        .where(studies.c.patient_key == patient_key, selections.c.day == day, selections.c.kind == QUERY)
+        .limit(1)
+    )
+    return connection.execute(query).first() is not None
+
+
+def place(
+    connection: Connection, study_instance_uid: str, tier: Tier, why: str, read_by: int | None, at: float
+) -> None:
+    """Put a study where it belongs on the worklist, and show why.
+
+    Parameters
+    ----------
+    read_by
+        Minutes since 1970; None leaves it where it stands.
+    """
+    moved = {} if read_by is None else {"read_by": read_by}
+    connection.execute(
+        update(studies)
+        .where(studies.c.study_instance_uid == study_instance_uid)
+        .values(tier=tier.value, why=why, placed_at=at, blind=False, **moved)
+    )
+
+
+def hide(connection: Connection, study_instance_uid: str, at: float) -> None:
+    """Make a study blind: its place stays that of a study without a score, and nothing says why."""
+    connection.execute(
+        update(studies)
+        .where(studies.c.study_instance_uid == study_instance_uid)
+        .values(tier=Tier.NONE.value, why="", placed_at=at, blind=True)
+    )
+
+
+def recently_scored(connection: Connection, limit: int, *, but: str = "") -> list[ScoredStudy]:
+    """Return studies of the ``limit`` newest predictions, newest first, the one named by ``but`` left out."""
+    rows = select(predictions.c.study_instance_uid).order_by(predictions.c.id.desc()).limit(limit).subquery()
+    return [one for one in _scored(connection, rows.c.study_instance_uid) if one.study_instance_uid != but]
+
+
+def unasked_since(connection: Connection, since: float) -> list[ScoredStudy]:
+    """Return studies placed since a time that are neither drawn nor read: whom the day's end may ask."""
+    drawn = select(selections.c.study_instance_uid)
+    waiting = select(studies.c.study_instance_uid).where(
+        studies.c.placed_at >= since,
+        studies.c.state == StudyState.SCORED.value,
+        studies.c.blind.is_(False),
+        studies.c.study_instance_uid.not_in(drawn),
+        studies.c.study_instance_uid.not_in(select(reads.c.study_instance_uid)),
+    )
+    return _scored(connection, waiting.subquery().c.study_instance_uid)
+
+
+def scored_since(connection: Connection, since: float) -> tuple[int, float | None]:
+    """Return how many studies were scored since a time, and when the first of them was."""
+    query = select(
+        func.count(func.distinct(predictions.c.study_instance_uid)), func.min(predictions.c.scored_at)
+    ).where(predictions.c.scored_at >= since)
+    row = connection.execute(query).one()
+    return int(row[0]), row[1]
+
+
+def confirmed_positives(connection: Connection) -> int:
+    """Return how many studies have a finding that a person confirmed."""
+    query = select(func.count(func.distinct(reads.c.study_instance_uid))).where(
+        reads.c.state == "counts", reads.c.value == "present"
+    )
+    return int(connection.execute(query).scalar_one())
+
+
+def audited_scores(connection: Connection, model_digest: str) -> list[tuple[float, bool]]:
+    """Return logit and confirmed presence of each audited finding that a package scored."""
+    query = (
+        select(predictions.c.logit, reads.c.value)
+        .join(selections, selections.c.study_instance_uid == predictions.c.study_instance_uid)
+        .join(
+            reads,
+            (reads.c.study_instance_uid == predictions.c.study_instance_uid)
+            & (reads.c.finding == predictions.c.finding),
+        )
+        .where(
+            selections.c.kind == AUDIT,
+            predictions.c.model_digest == model_digest,
+            reads.c.state == "counts",
+            reads.c.value.in_(("present", "absent")),
+        )
+    )
+    return [(float(row[0]), row[1] == "present") for row in connection.execute(query)]
+
+
+def _scored(connection: Connection, uids: object) -> list[ScoredStudy]:
+    """Return the newest revision's scoring of each of the studies that a subquery names, newest first."""
+    rows = connection.execute(
+        select(
+            predictions.c.study_instance_uid,
+            predictions.c.revision,
+            predictions.c.probability,
+            predictions.c.ood,
+            predictions.c.model_digest,
+            studies.c.patient_key,
+        )
+        .join(studies, studies.c.study_instance_uid == predictions.c.study_instance_uid)
+        .where(predictions.c.study_instance_uid.in_(select(uids)))  # type: ignore[call-overload]  # a column
+        .order_by(predictions.c.id.desc())
+    ).all()
+    found: dict[str, list[tuple[int, float, float, str, str]]] = {}
+    for uid, revision, probability, ood, digest, patient in rows:
+        found.setdefault(uid, []).append((revision, probability, ood, digest, patient))
+    return [_newest(uid, mine) for uid, mine in found.items()]
+
+
+def _newest(uid: str, rows: list[tuple[int, float, float, str, str]]) -> ScoredStudy:
+    revision = max(row[0] for row in rows)
+    counting = [row for row in rows if row[0] == revision]
+    return ScoredStudy(
+        study_instance_uid=uid,
+        patient_key=counting[0][4],
+        probabilities=tuple(row[1] for row in counting),
+        ood=max(row[2] for row in counting),
+        model_digest=counting[0][3],
+    )

@@ -1,0 +1,1 @@
+"""Decides, before any result leaves: audited blind, asked of the radiologist, or neither."""

@@ -1,0 +1,217 @@
+"""The step ``select``: the last one before a result may be seen by anybody.
+
+What is decided: a random audit (blind until its read is signed, decided before the score is looked at),
+a question to the radiologist, or neither. Only here is a prediction's tier written to where pages look.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+
+from sqlalchemy import Connection
+
+from orthanc_al.domain import StudyState
+from orthanc_al.ledger import Job, Ledger, Outcome, facts, selections
+from orthanc_al.ledger.predictions import StoredPrediction, latest
+from orthanc_al.ledger.selections import AUDIT, QUERY, Candidate, ScoredStudy, Selection
+from orthanc_al.methods import audit
+from orthanc_al.observe import Clock, now
+from orthanc_al.select import rules
+
+_DAY = 86400.0
+_COUNTED_DAYS = 14.0
+_PEERS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How much may be asked of the radiologist.
+
+    Attributes
+    ----------
+    per_day
+        Studies, audits included.
+    audit_fraction
+        Share of it that is drawn at random, in [0, 1].
+    expected_per_day
+        Eligible studies a day; 0 to count those of the last two weeks.
+    timezone
+        Of the site: where its day begins.
+    """
+
+    per_day: int
+    audit_fraction: float
+    expected_per_day: float
+    timezone: tzinfo
+
+    def day(self, time: float) -> str:
+        """Return the site's date at ``time`` (seconds since 1970), as in ISO 8601."""
+        return datetime.fromtimestamp(time, self.timezone).date().isoformat()
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """What the ledger says that bears on one study."""
+
+    study: Candidate
+    predictions: list[StoredPrediction]
+    drawn: dict[str, Selection]
+    spent: dict[str, int]
+    asked_patient: bool
+    recent: list[ScoredStudy]
+    expected: float
+    plan: Callable[[float], tuple[rules.Channel, ...]]
+    seed: str
+
+
+class SelectStage:
+    """Draws audits, asks within the day's budget, and puts the study where it belongs.
+
+    Parameters
+    ----------
+    ledger
+        Where all of it is.
+    budget
+        Of the site.
+    clock
+        Seconds since 1970; tests pass their own.
+    """
+
+    def __init__(self, ledger: Ledger, budget: Budget, clock: Clock = now) -> None:
+        self._ledger = ledger
+        self._budget = budget
+        self._clock = clock
+
+    def run(self, job: Job) -> Outcome:
+        """Decide about the study that is the job's subject; outcome blind, asked, unasked or superseded."""
+        time = self._clock()
+        with self._ledger.write() as connection:  # the seed is made where there is none yet
+            seed = facts.selection_seed(connection)
+        with self._ledger.read() as connection:
+            view = self._look(connection, job.subject, time, seed)
+        if view is None:
+            return Outcome("superseded")
+        pi = audit.propensity(self._budget.per_day, self._budget.audit_fraction, view.expected)
+        selection = self._drawn_already(view) or self._audit(view, pi, time) or self._query(view, pi, time)
+        if selection is not None and selection.kind == AUDIT and selection.signed_at is None:
+            return Outcome("blind", lambda connection: self._hide(connection, selection, time))
+        name = "asked" if selection is not None and selection.kind == QUERY else "unasked"
+        return Outcome(name, lambda connection: self._show(connection, view, selection, time))
+
+    def _look(self, connection: Connection, uid: str, time: float, seed: str) -> _View | None:
+        study = selections.candidate(connection, uid)
+        found = latest(connection, uid)
+        if study is None or not found or any(one.read_by is None for one in found):
+            return None
+        if found[0].prediction.revision != study.revision:
+            return None  # more images came: the study will be scored and placed anew
+        return _View(
+            study=study,
+            predictions=found,
+            drawn=selections.of_study(connection, uid),
+            spent=selections.spent(connection, self._budget.day(time)),
+            asked_patient=selections.patient_was_asked(connection, study.patient_key, self._budget.day(time)),
+            recent=selections.recently_scored(connection, _PEERS, but=uid),
+            expected=expected_per_day(connection, self._budget, time),
+            plan=plan_of(connection, found[0].model.digest),
+            seed=seed,
+        )
+
+    @staticmethod
+    def _drawn_already(view: _View) -> Selection | None:
+        """Return what was drawn before: a late image changes the score, never the draw."""
+        return view.drawn.get(AUDIT) or view.drawn.get(QUERY)
+
+    def _audit(self, view: _View, pi: float, time: float) -> Selection | None:
+        """Return the audit draw; a study whose score has been out already can't be blind any more."""
+        uid = view.study.study_instance_uid
+        if view.study.seen or not audit.is_drawn(view.seed, uid, pi):
+            return None
+        return Selection(
+            study_instance_uid=uid,
+            kind=AUDIT,
+            strategy="random",
+            propensity=pi,
+            seed=audit.fingerprint(view.seed),
+            decided_at=time,
+            day=self._budget.day(time),
+            model_digest=view.predictions[0].model.digest,
+            fold=audit.fold_of(view.seed, view.study.patient_key),
+            signed_at=view.study.signed_at,  # a read may be quicker than the model
+        )
+
+    def _query(self, view: _View, pi: float, time: float) -> Selection | None:
+        if (
+            sum(view.spent.values()) >= self._budget.per_day
+            or view.asked_patient
+            or view.study.state is not StudyState.SCORED
+        ):
+            return None
+        share = rules.query_share(self._budget.per_day, self._budget.audit_fraction, view.expected, pi)
+        case = rules.Case(
+            view.study.study_instance_uid,
+            tuple(one.prediction.probability for one in view.predictions),
+            max(one.prediction.ood for one in view.predictions),
+        )
+        peers = [as_case(one) for one in view.recent]
+        query = rules.ask_on_arrival(case, peers, view.plan(share), view.seed)
+        if query is None:
+            return None
+        digest = view.predictions[0].model.digest
+        return selection_of(query, pi, view.seed, time, self._budget.day(time), rules.digest(peers), digest)
+
+    @staticmethod
+    def _hide(connection: Connection, selection: Selection, time: float) -> None:
+        selections.add(connection, selection)
+        selections.hide(connection, selection.study_instance_uid, time)
+
+    def _show(self, connection: Connection, view: _View, selection: Selection | None, time: float) -> None:
+        """Place the study and note the draw; a question only if no other worker spent the day's last one."""
+        if selection is not None and selection.kind not in view.drawn:
+            left = self._budget.per_day - sum(selections.spent(connection, selection.day).values())
+            if selection.kind == AUDIT or left > 0:
+                selections.add(connection, selection)
+        first = min(view.predictions, key=lambda one: one.read_by or 0)
+        uid = view.study.study_instance_uid
+        selections.place(connection, uid, first.prediction.tier, first.why or "", first.read_by, time)
+
+
+def expected_per_day(connection: Connection, budget: Budget, time: float) -> float:
+    """Return the eligible studies expected a day: as configured, or counted over the last two weeks."""
+    if budget.expected_per_day > 0:
+        return budget.expected_per_day
+    count, first = selections.scored_since(connection, time - _COUNTED_DAYS * _DAY)
+    return audit.expected_per_day(count, 0.0 if first is None else (time - first) / _DAY)
+
+
+def plan_of(connection: Connection, model_digest: str) -> Callable[[float], tuple[rules.Channel, ...]]:
+    """Return what makes the channels of a share, given what is confirmed so far."""
+    positives = selections.confirmed_positives(connection)
+    audited = selections.audited_scores(connection, model_digest)
+    weak = rules.is_weak([score for score, _ in audited], [present for _, present in audited])
+    return lambda share: rules.channels(share, positives, weak=weak)
+
+
+def as_case(scored: ScoredStudy) -> rules.Case:
+    """Return a study of the ledger as the rules see it."""
+    return rules.Case(scored.study_instance_uid, scored.probabilities, scored.ood)
+
+
+def selection_of(
+    query: rules.Query, pi: float, seed: str, time: float, day: str, pool_digest: str, model_digest: str
+) -> Selection:
+    """Return the record of a query; its propensity is that of not being audited, and then flagged."""
+    return Selection(
+        study_instance_uid=query.study_instance_uid,
+        kind=QUERY,
+        strategy=query.strategy,
+        propensity=(1.0 - pi) * query.weight,
+        seed=audit.fingerprint(seed),
+        decided_at=time,
+        day=day,
+        weight=query.weight,
+        score=query.score,
+        pool_digest=pool_digest,
+        model_digest=model_digest,
+        reason=query.reason,
+    )
