@@ -1,0 +1,170 @@
+"""What has to go where: one row an instance and destination, with a life of its own each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sqlalchemy import Connection, and_, func, or_, select, update
+
+from orthanc_al.domain import Instance
+from orthanc_al.ledger.schema import deliveries, instances, jobs
+from orthanc_al.observe import now
+
+
+class DeliveryState(StrEnum):
+    """Where a delivery stands; all but ``waiting`` are ends."""
+
+    WAITING = "waiting"
+    SENT = "sent"
+    WARNING = "warning"  # delivered, and the destination had a remark (0xBxxx)
+    REFUSED = "refused"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """An instance that waits to be sent to ``destination``; ``attempts`` were made before."""
+
+    id: int
+    destination: str
+    attempts: int
+    instance: Instance
+
+
+def due(connection: Connection, destination: str, time: float, limit: int) -> list[Delivery]:
+    """Return the deliveries to a destination whose time has come, the longest waiting first."""
+    query = (
+        select(
+            deliveries.c.id.label("delivery_id"),
+            deliveries.c.attempts,
+            instances.c.id,
+            instances.c.sop_class_uid,
+            instances.c.sop_instance_uid,
+            instances.c.transfer_syntax_uid,
+            instances.c.size,
+            instances.c.received_at,
+        )
+        .join(instances, instances.c.id == deliveries.c.instance_id)
+        .where(
+            deliveries.c.destination == destination,
+            deliveries.c.state == DeliveryState.WAITING,
+            deliveries.c.next_at <= time,
+        )
+        .order_by(deliveries.c.next_at, deliveries.c.id)
+        .limit(limit)
+    )
+    found = []
+    for row in connection.execute(query).mappings():
+        values = dict(row)
+        delivery_id, attempts = values.pop("delivery_id"), values.pop("attempts")
+        found.append(Delivery(delivery_id, destination, attempts, Instance(**values)))
+    return found
+
+
+def finish(
+    connection: Connection,
+    delivery_id: int,
+    state: DeliveryState,
+    *,
+    status: int | None = None,
+    transfer_syntax_uid: str | None = None,
+    error: str | None = None,
+) -> None:
+    """End a delivery.
+
+    Parameters
+    ----------
+    status
+        The destination's answer (PS3.4 B.2.3), None where there was none.
+    transfer_syntax_uid
+        The syntax that was sent, where it is not the one that came in.
+    error
+        What the destination remarked, or why it can't be delivered.
+    """
+    connection.execute(
+        update(deliveries)
+        .where(deliveries.c.id == delivery_id)
+        .values(
+            state=state,
+            attempts=deliveries.c.attempts + 1,
+            status=status,
+            transfer_syntax_uid=transfer_syntax_uid,
+            error=error,
+            done_at=now(),
+        )
+    )
+
+
+def postpone(
+    connection: Connection, delivery_id: int, next_at: float, error: str, *, status: int | None = None
+) -> None:
+    """Put a delivery off after an attempt that failed."""
+    connection.execute(
+        update(deliveries)
+        .where(deliveries.c.id == delivery_id, deliveries.c.state == DeliveryState.WAITING)
+        .values(attempts=deliveries.c.attempts + 1, next_at=next_at, error=error, status=status)
+    )
+
+
+def try_again(connection: Connection, destination: str | None = None) -> int:
+    """Put refused deliveries (to one destination) back to waiting; return how many.
+
+    For `orthanc-al requeue`, once whatever the destination did not like is mended there. Only where the
+    file is still in the spool.
+    """
+    spooled = select(instances.c.id).where(instances.c.spooled)
+    changed = connection.execute(
+        update(deliveries)
+        .where(
+            deliveries.c.state == DeliveryState.REFUSED,
+            deliveries.c.instance_id.in_(spooled),
+            *([deliveries.c.destination == destination] if destination else []),
+        )
+        .values(state=DeliveryState.WAITING, next_at=now(), done_at=None)
+    )
+    return int(changed.rowcount)
+
+
+def counts(connection: Connection) -> dict[tuple[str, DeliveryState], int]:
+    """Return the number of deliveries by destination and state."""
+    query = select(deliveries.c.destination, deliveries.c.state, func.count()).group_by(
+        deliveries.c.destination, deliveries.c.state
+    )
+    return {(row[0], DeliveryState(row[1])): row[2] for row in connection.execute(query)}
+
+
+def oldest_waiting(connection: Connection) -> dict[str, float]:
+    """Return, by destination, when the instance that waits longest for it was received."""
+    query = (
+        select(deliveries.c.destination, func.min(instances.c.received_at))
+        .join(instances, instances.c.id == deliveries.c.instance_id)
+        .where(deliveries.c.state == DeliveryState.WAITING)
+        .group_by(deliveries.c.destination)
+    )
+    return {row[0]: float(row[1]) for row in connection.execute(query)}
+
+
+def cleanable(connection: Connection, before: float, limit: int) -> Sequence[str]:
+    """Return ids of spooled instances that nothing needs any more.
+
+    Received before ``before``, nothing waiting to be delivered, and no work open for them or their study.
+    Refused deliveries do not hold a file: they have had the same days to be mended.
+    """
+    waiting = select(deliveries.c.id).where(
+        deliveries.c.instance_id == instances.c.id, deliveries.c.state == DeliveryState.WAITING
+    )
+    work = select(jobs.c.id).where(
+        or_(
+            jobs.c.subject == instances.c.id,
+            and_(
+                instances.c.study_instance_uid.is_not(None), jobs.c.subject == instances.c.study_instance_uid
+            ),
+        )
+    )
+    query = (
+        select(instances.c.id)
+        .where(instances.c.spooled, instances.c.received_at < before, ~waiting.exists(), ~work.exists())
+        .order_by(instances.c.received_at)
+        .limit(limit)
+    )
+    return connection.execute(query).scalars().all()

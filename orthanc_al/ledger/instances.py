@@ -1,0 +1,172 @@
+"""What came in: one row a receive event, with its deliveries and its first job."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from orthanc_al.domain import Instance, Origin, OriginKind
+from orthanc_al.ledger.engine import upsert
+from orthanc_al.ledger.queue import enqueue
+from orthanc_al.ledger.schema import deliveries, instances, reports
+from orthanc_al.pipeline import Step
+
+
+@dataclass(frozen=True, slots=True)
+class KnownInstance:
+    """An instance as the ledger knows it.
+
+    Attributes
+    ----------
+    origin, source, association_id
+        As `orthanc_al.domain.Origin` has them (``origin`` is its ``kind``).
+    kind
+        image | other | report | own | duplicate | unusable; None until it has been looked at.
+    reason
+        Why it is of that kind, where that needs one.
+    spooled
+        Whether its file is still in the spool.
+    """
+
+    instance: Instance
+    origin: OriginKind
+    source: str
+    association_id: str | None
+    kind: str | None
+    reason: str | None
+    spooled: bool
+
+
+def add(connection: Connection, instance: Instance, origin: Origin, destinations: Sequence[str]) -> bool:
+    """Take an instance in: its row, a delivery to each destination, and its first job.
+
+    All in the caller's transaction, and only once however often it is asked for the same id. An instance
+    is never delivered to the peer that it came from. Objects of our own are delivered but get no job;
+    where one comes back from a peer it is noted and neither delivered nor looked at (promise 2).
+
+    Parameters
+    ----------
+    destinations
+        Names of the peers that get it.
+
+    Returns
+    -------
+    bool
+        False where the ledger knew the id already.
+    """
+    ours = origin.kind == "own"
+    returned = not ours and _made_by_us(connection, instance.sop_instance_uid)
+    if not upsert(connection, instances, _values(instance, origin, own=ours or returned), ["id"]):
+        return False
+    if returned:
+        return True
+    rows = [
+        {"instance_id": instance.id, "destination": name, "next_at": instance.received_at}
+        for name in dict.fromkeys(destinations)
+        if name != origin.source
+    ]
+    if rows:
+        connection.execute(insert(deliveries), rows)
+    if not ours:
+        enqueue(connection, Step.ARRIVE, instance.id, instance.received_at)
+    return True
+
+
+def get(connection: Connection, instance_id: str) -> KnownInstance | None:
+    """Return what is known of an instance, None where it is not known."""
+    row = connection.execute(select(instances).where(instances.c.id == instance_id)).first()
+    return None if row is None else _known(row)
+
+
+def of_study(connection: Connection, study_instance_uid: str) -> list[KnownInstance]:
+    """Return a study's instances that have been looked at, in the order of their arrival."""
+    return _in_order(connection, instances.c.study_instance_uid == study_instance_uid)
+
+
+def of_sop(connection: Connection, sop_instance_uid: str) -> list[KnownInstance]:
+    """Return every receive event of a SOP Instance UID, in the order of their arrival."""
+    return _in_order(connection, instances.c.sop_instance_uid == sop_instance_uid)
+
+
+def known_ids(connection: Connection) -> set[str]:
+    """Return the ids of all instances."""
+    return set(connection.execute(select(instances.c.id)).scalars())
+
+
+def set_header(
+    connection: Connection,
+    instance_id: str,
+    *,
+    kind: str,
+    study_instance_uid: str | None = None,
+    series_instance_uid: str | None = None,
+    modality: str | None = None,
+    sha256: str | None = None,
+    reason: str | None = None,
+) -> None:
+    """Write what the header says, once the step ``arrive`` has looked at it."""
+    connection.execute(
+        update(instances)
+        .where(instances.c.id == instance_id)
+        .values(
+            kind=kind,
+            study_instance_uid=study_instance_uid,
+            series_instance_uid=series_instance_uid,
+            modality=modality,
+            sha256=sha256,
+            reason=reason,
+        )
+    )
+
+
+def set_cleaned(connection: Connection, ids: Sequence[str]) -> None:
+    """Write that the files of these instances are not in the spool any more."""
+    connection.execute(update(instances).where(instances.c.id.in_(ids)).values(spooled=False))
+
+
+def _made_by_us(connection: Connection, sop_instance_uid: str) -> bool:
+    query = select(reports.c.sop_instance_uid).where(reports.c.sop_instance_uid == sop_instance_uid)
+    return connection.execute(query).first() is not None
+
+
+def _values(instance: Instance, origin: Origin, *, own: bool) -> dict[str, Any]:
+    return {
+        "id": instance.id,
+        "association_id": origin.association_id,
+        "origin": origin.kind,
+        "source": origin.source,
+        "sop_class_uid": instance.sop_class_uid,
+        "sop_instance_uid": instance.sop_instance_uid,
+        "transfer_syntax_uid": instance.transfer_syntax_uid,
+        "size": instance.size,
+        "received_at": instance.received_at,
+        "study_instance_uid": instance.study_instance_uid,
+        "series_instance_uid": instance.series_instance_uid,
+        "modality": instance.modality,
+        "sha256": instance.sha256,
+        "kind": "own" if own else None,
+    }
+
+
+def _in_order(connection: Connection, condition: Any) -> list[KnownInstance]:
+    query = select(instances).where(condition).order_by(instances.c.received_at, instances.c.id)
+    return [_known(row) for row in connection.execute(query)]
+
+
+def _known(row: Row[Any]) -> KnownInstance:
+    instance = Instance(
+        id=row.id,
+        sop_class_uid=row.sop_class_uid,
+        sop_instance_uid=row.sop_instance_uid,
+        transfer_syntax_uid=row.transfer_syntax_uid,
+        size=row.size,
+        received_at=row.received_at,
+        study_instance_uid=row.study_instance_uid,
+        series_instance_uid=row.series_instance_uid,
+        modality=row.modality,
+        sha256=row.sha256,
+    )
+    return KnownInstance(
+        instance, row.origin, row.source, row.association_id, row.kind, row.reason, row.spooled
+    )

@@ -1,0 +1,222 @@
+"""The folder of the spool: where its files are, and what can be had from them."""
+
+import hashlib
+import mmap
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from orthanc_al.domain import Instance, Origin
+from orthanc_al.errors import DiskFullError, SpoolFileError
+from orthanc_al.observe import now
+from orthanc_al.spool import part10
+from orthanc_al.spool.writer import SpoolWriter, fsync_folder
+
+_ID: Final = re.compile(r"[0-9a-f]{32}")
+_STALE_SECONDS: Final = 3600.0
+_FIRST_READ: Final = 4096  # holds the File Meta Information of all but odd files
+
+
+@dataclass(frozen=True, slots=True)
+class SpooledFile:
+    """An open file of the spool.
+
+    Attributes
+    ----------
+    path
+        A Part 10 file, which any DICOM program reads.
+    data_set_offset
+        Bytes before the data set.
+    data_set
+        The data set's bytes as they came, mapped read-only; valid while the file is open.
+    """
+
+    path: Path
+    instance: Instance
+    origin: Origin
+    data_set_offset: int
+    data_set: memoryview
+
+    @property
+    def transfer_syntax_uid(self) -> str:
+        """How the data set is encoded."""
+        return self.instance.transfer_syntax_uid
+
+
+class Spool:
+    """A folder with one file a receive event, named by its id.
+
+    Parameters
+    ----------
+    folder
+        Made where it is missing, with 256 folders in it by the id's first two digits.
+    min_free_bytes
+        Where the disk has less free, nothing is taken in.
+    """
+
+    def __init__(self, folder: Path, min_free_bytes: int) -> None:
+        self.folder = folder
+        self._min_free = min_free_bytes
+        folder.mkdir(parents=True, exist_ok=True)
+        made = False
+        for number in range(256):
+            part = folder / f"{number:02x}"
+            if not part.is_dir():
+                part.mkdir(exist_ok=True)
+                made = True
+        if made:
+            fsync_folder(folder)
+
+    def free_bytes(self) -> int:
+        """Return the space that is left on the spool's disk, in bytes."""
+        return shutil.disk_usage(self.folder).free
+
+    def open_writer(
+        self,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        transfer_syntax_uid: str,
+        origin: Origin,
+        *,
+        instance_id: str | None = None,
+    ) -> SpoolWriter:
+        """Begin a file.
+
+        Parameters
+        ----------
+        sop_class_uid, sop_instance_uid, transfer_syntax_uid
+            As the sender named them; what the data set says is not looked at.
+        origin
+            Who sent it.
+        instance_id
+            None for a fresh one (each receive event is its own); objects that we make ourselves pass
+            `own_instance_id`, so that making one again overwrites it.
+
+        Raises
+        ------
+        DiskFullError
+            Less is free than the limit.
+        """
+        free = self.free_bytes()
+        if free < self._min_free:
+            raise DiskFullError(
+                f"{free / 1e9:.2f} GB are free on the spool's disk and storage.min_free_gb asks for "
+                f"{self._min_free / 1e9:.2f}: free some, or lower storage.keep_days."
+            )
+        instance = Instance(
+            id=instance_id or uuid.uuid4().hex,
+            sop_class_uid=sop_class_uid,
+            sop_instance_uid=sop_instance_uid,
+            transfer_syntax_uid=transfer_syntax_uid,
+            size=0,
+            received_at=now(),
+        )
+        path = self.path(instance.id)
+        return SpoolWriter(path, path.with_suffix(f".{uuid.uuid4().hex[:8]}.part"), instance, origin)
+
+    def path(self, instance_id: str) -> Path:
+        """Return where the file of an instance is or would be.
+
+        Raises
+        ------
+        SpoolFileError
+            It is no id: nothing outside of the spool can be named.
+        """
+        if not _ID.fullmatch(instance_id):
+            raise SpoolFileError(f"{instance_id!r} is no id of an instance (32 hexadecimal digits)")
+        return self.folder / instance_id[:2] / f"{instance_id}.dcm"
+
+    @contextmanager
+    def open(self, instance_id: str) -> Iterator[SpooledFile]:
+        """Open a file for reading, its data set mapped into memory.
+
+        Raises
+        ------
+        SpoolFileError
+            There is none, or it is not one that the spool wrote.
+        """
+        path = self.path(instance_id)
+        meta, size = self._head(instance_id)
+        if size == meta.data_set_offset:
+            yield SpooledFile(path, meta.instance, meta.origin, meta.data_set_offset, memoryview(b""))
+            return
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            view = memoryview(mapped)
+            data_set = view[meta.data_set_offset :]
+            try:
+                yield SpooledFile(path, meta.instance, meta.origin, meta.data_set_offset, data_set)
+            finally:
+                data_set.release()
+                view.release()
+
+    def describe(self, instance_id: str) -> tuple[Instance, Origin]:
+        """Return what the ledger's row is made of, from the file alone.
+
+        Raises
+        ------
+        SpoolFileError
+            As `open`.
+        """
+        meta, _ = self._head(instance_id)
+        return meta.instance, meta.origin
+
+    def __contains__(self, instance_id: str) -> bool:
+        return self.path(instance_id).is_file()
+
+    def ids(self) -> Iterator[str]:
+        """Yield the id of each file, in no order."""
+        for path in self.folder.glob("??/*.dcm"):
+            if _ID.fullmatch(path.stem):
+                yield path.stem
+
+    def remove(self, instance_id: str) -> None:
+        """Remove a file; where there is none, nothing happens."""
+        self.path(instance_id).unlink(missing_ok=True)
+
+    def remove_stale_parts(self) -> int:
+        """Remove what interrupted writers left behind; return how many files that were.
+
+        Nothing of it was ever acknowledged. Files written to within the last hour stay, since another
+        process may be at them.
+        """
+        oldest = time.time() - _STALE_SECONDS
+        removed = 0
+        for path in self.folder.glob("??/*.part"):
+            try:
+                if path.stat().st_mtime < oldest:
+                    path.unlink()
+                    removed += 1
+            except FileNotFoundError:
+                continue  # its writer has just finished
+        return removed
+
+    def _head(self, instance_id: str) -> tuple[part10.FileMeta, int]:
+        """Return the file's meta information, with the data set's size filled in, and the file's size."""
+        try:
+            with self.path(instance_id).open("rb") as file:
+                head = file.read(_FIRST_READ)
+                missing = part10.meta_length(head) - len(head)
+                if missing > 0:
+                    head += file.read(missing)
+                size = file.seek(0, 2)
+        except OSError as error:
+            raise SpoolFileError(
+                f"The file of instance {instance_id} can't be read from the spool: {error}"
+            ) from error
+        meta = part10.decode(head, instance_id)
+        instance = replace(meta.instance, size=size - meta.data_set_offset)
+        return replace(meta, instance=instance), size
+
+
+def own_instance_id(sop_instance_uid: str) -> str:
+    """Return the instance id of an object that we made ourselves.
+
+    It derives from the SOP Instance UID, so that a stage that runs twice has one file and one row.
+    """
+    return hashlib.sha256(sop_instance_uid.encode()).hexdigest()[:32]

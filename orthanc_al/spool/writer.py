@@ -1,0 +1,137 @@
+"""Writing one file of the spool so that it is there after a power cut, or not at all."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from orthanc_al.domain import Instance, Origin
+from orthanc_al.errors import DiskFullError, StorageError
+from orthanc_al.spool import part10
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+class SpoolWriter:
+    """Takes the bytes of one data set; they count from `commit` on and from nothing before.
+
+    As a context manager it removes what it wrote unless `commit` was called.
+
+    Parameters
+    ----------
+    path
+        The file's final name; its folder exists.
+    part
+        Its name while it is being written, in the same folder.
+    instance
+        What the ledger will know of it; ``size`` is filled in by `commit`.
+    origin
+        Who sent it.
+    """
+
+    def __init__(self, path: Path, part: Path, instance: Instance, origin: Origin) -> None:
+        self._path = path
+        self._part = part
+        self._instance = instance
+        self._size = 0
+        self._done = False
+        with _disk_errors(instance.id):
+            self._file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+        self._open = True
+        try:
+            self._write(memoryview(part10.encode(instance, origin)))
+        except StorageError:
+            self.abort()
+            raise
+
+    @property
+    def instance_id(self) -> str:
+        """The id of this receive event."""
+        return self._instance.id
+
+    def write(self, chunk: bytes | memoryview) -> None:
+        """Append bytes of the data set.
+
+        Raises
+        ------
+        DiskFullError
+            No space is left.
+        StorageError
+            The disk answers with another error.
+        """
+        view = memoryview(chunk)
+        self._write(view)
+        self._size += view.nbytes
+
+    def commit(self) -> Instance:
+        """Make the file durable under its own name, then return what it is.
+
+        The order is what promise 1 rests on: the file's bytes, then its name, then the folder that
+        holds the name.
+
+        Raises
+        ------
+        DiskFullError, StorageError
+            As `write`; the instance was not received.
+        """
+        try:
+            with _disk_errors(self._instance.id):
+                os.fsync(self._file)
+                os.close(self._file)
+                self._open = False
+                self._part.rename(self._path)
+                fsync_folder(self._path.parent)
+        except StorageError:
+            self.abort()
+            raise
+        self._done = True
+        return replace(self._instance, size=self._size)
+
+    def abort(self) -> None:
+        """Drop what was written; after `commit` there is nothing to drop."""
+        if self._done:
+            return
+        self._done = True
+        if self._open:
+            os.close(self._file)
+            self._open = False
+        self._part.unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.abort()
+
+    def _write(self, view: memoryview) -> None:
+        with _disk_errors(self._instance.id):
+            while view.nbytes:
+                view = view[os.write(self._file, view) :]
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make the names in a folder durable (a rename alone is not)."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _disk_errors(instance_id: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise DiskFullError(
+                f"No space is left for instance {instance_id} in the spool: free some, or lower "
+                "storage.keep_days."
+            ) from error
+        raise StorageError(f"Instance {instance_id} can't be written into the spool: {error}") from error

@@ -1,0 +1,215 @@
+"""What came in is known once, goes everywhere it should, and never back."""
+
+import pytest
+from sqlalchemy import insert, select
+
+from orthanc_al.domain import Instance, Origin
+from orthanc_al.ledger import Ledger, associations, deliveries, enqueue, instances
+from orthanc_al.ledger.deliveries import DeliveryState
+from orthanc_al.ledger.schema import jobs, reports
+from orthanc_al.pipeline import Step
+
+FROM_CT = Origin("CT", "ORTHANC_AL", "ORTHANC_AL", "ct", "a" * 32, "dicom")
+OURS = Origin("ORTHANC_AL", "ORTHANC_AL", "ORTHANC_AL", "", None, "own")
+
+
+def _instance(number: int = 1, uid: str = "1.2.3", received_at: float = 100.0) -> Instance:
+    return Instance(f"{number:032x}", "1.2.840.10008.5.1.4.1.1.2", uid, "1.2.840.10008.1.2", 10, received_at)
+
+
+def _due(ledger: Ledger, destination: str, time: float = 1e12) -> list[deliveries.Delivery]:
+    with ledger.read() as connection:
+        return deliveries.due(connection, destination, time, 100)
+
+
+def _add(
+    ledger: Ledger, instance: Instance, origin: Origin = FROM_CT, to: tuple[str, ...] = ("pacs",)
+) -> bool:
+    with ledger.write() as connection:
+        return instances.add(connection, instance, origin, to)
+
+
+def _jobs(ledger: Ledger) -> list[tuple[str, str]]:
+    with ledger.read() as connection:
+        return [(row.step, row.subject) for row in connection.execute(select(jobs))]
+
+
+def test_an_instance_comes_with_its_deliveries_and_its_first_job(ledger: Ledger) -> None:
+    assert _add(ledger, _instance(), to=("pacs", "vna", "pacs"))
+    assert [d.instance for d in _due(ledger, "pacs")] == [_instance()]
+    assert len(_due(ledger, "vna")) == 1
+    assert _jobs(ledger) == [(Step.ARRIVE, _instance().id)]
+    with ledger.read() as connection:
+        known = instances.get(connection, _instance().id)
+        assert known is not None
+        assert (known.instance, known.origin, known.source, known.association_id) == (
+            _instance(),
+            "dicom",
+            "ct",
+            "a" * 32,
+        )
+        assert known.kind is None
+        assert known.spooled
+        assert instances.known_ids(connection) == {_instance().id}
+
+
+def test_the_same_event_told_twice_is_one(ledger: Ledger) -> None:
+    assert _add(ledger, _instance())
+    assert not _add(ledger, _instance(), to=("pacs", "vna"))
+    assert len(_due(ledger, "pacs")) == 1
+    assert _due(ledger, "vna") == []
+    assert len(_jobs(ledger)) == 1
+
+
+def test_an_instance_never_goes_back_to_where_it_came_from(ledger: Ledger) -> None:
+    _add(ledger, _instance(), to=("ct", "pacs"))
+    assert _due(ledger, "ct") == []
+    assert len(_due(ledger, "pacs")) == 1
+
+
+def test_without_destinations_it_is_kept_and_looked_at(ledger: Ledger) -> None:
+    assert _add(ledger, _instance(), to=("ct",))
+    assert len(_jobs(ledger)) == 1
+
+
+def test_own_objects_are_delivered_and_not_looked_at(ledger: Ledger) -> None:
+    _add(ledger, _instance(), OURS)
+    assert len(_due(ledger, "pacs")) == 1
+    assert _jobs(ledger) == []
+    with ledger.read() as connection:
+        known = instances.get(connection, _instance().id)
+        assert known is not None
+        assert known.kind == "own"
+
+
+def test_own_objects_that_come_back_are_no_news(ledger: Ledger) -> None:
+    with ledger.write() as connection:
+        connection.execute(
+            insert(reports).values(
+                sop_instance_uid="2.25.7",
+                kind="sr",
+                study_instance_uid="1.2",
+                revision=1,
+                instance_id="f" * 32,
+                created_at=1.0,
+            )
+        )
+    assert _add(ledger, _instance(uid="2.25.7"))
+    assert _due(ledger, "pacs") == []
+    assert _jobs(ledger) == []
+    with ledger.read() as connection:
+        assert [known.kind for known in instances.of_sop(connection, "2.25.7")] == ["own"]
+
+
+def test_instances_are_found_by_study_once_they_have_been_looked_at(ledger: Ledger) -> None:
+    _add(ledger, _instance(2, received_at=200))
+    _add(ledger, _instance(1, received_at=300))
+    with ledger.write() as connection:
+        assert instances.get(connection, "0" * 32) is None
+        assert instances.of_study(connection, "1.9") == []
+        for number in (1, 2):
+            instances.set_header(
+                connection,
+                _instance(number).id,
+                kind="image",
+                study_instance_uid="1.9",
+                series_instance_uid="1.9.1",
+                modality="CT",
+                sha256="0" * 64,
+            )
+        found = instances.of_study(connection, "1.9")
+    assert [known.instance.received_at for known in found] == [200, 300]
+    assert found[0].instance.modality == "CT"
+    assert found[0].kind == "image"
+
+
+def test_a_delivery_ends_with_what_the_destination_said(ledger: Ledger) -> None:
+    _add(ledger, _instance())
+    (delivery,) = _due(ledger, "pacs")
+    with ledger.write() as connection:
+        deliveries.finish(connection, delivery.id, DeliveryState.WARNING, status=0xB000, error="coerced")
+        assert deliveries.counts(connection) == {("pacs", DeliveryState.WARNING): 1}
+    assert _due(ledger, "pacs") == []
+
+
+def test_a_delivery_put_off_waits_for_its_time_and_counts_attempts(ledger: Ledger) -> None:
+    _add(ledger, _instance())
+    (delivery,) = _due(ledger, "pacs")
+    with ledger.write() as connection:
+        deliveries.postpone(connection, delivery.id, 500.0, "busy", status=0xA700)
+    assert _due(ledger, "pacs", 499.0) == []
+    assert [d.attempts for d in _due(ledger, "pacs", 500.0)] == [1]
+
+
+def test_the_longest_waiting_goes_first(ledger: Ledger) -> None:
+    for number, received_at in ((1, 300.0), (2, 100.0), (3, 200.0)):
+        _add(ledger, _instance(number, received_at=received_at))
+    assert [d.instance.received_at for d in _due(ledger, "pacs")] == [100, 200, 300]
+    with ledger.read() as connection:
+        assert deliveries.oldest_waiting(connection) == {"pacs": 100.0}
+
+
+@pytest.mark.parametrize(("destination", "again"), [(None, 2), ("pacs", 1), ("elsewhere", 0)])
+def test_refused_deliveries_can_be_asked_for_again(
+    ledger: Ledger, destination: str | None, again: int
+) -> None:
+    _add(ledger, _instance(), to=("pacs", "vna"))
+    with ledger.write() as connection:
+        for name in ("pacs", "vna"):
+            (delivery,) = deliveries.due(connection, name, 1e12, 10)
+            deliveries.finish(connection, delivery.id, DeliveryState.REFUSED, status=0xA900)
+        assert deliveries.try_again(connection, destination) == again
+
+
+def test_files_are_cleaned_away_only_when_nothing_needs_them(ledger: Ledger) -> None:
+    def cleanable(before: float = 1000.0) -> list[str]:
+        with ledger.read() as connection:
+            return list(deliveries.cleanable(connection, before, 10))
+
+    _add(ledger, _instance())
+    name = _instance().id
+    assert cleanable() == []
+    with ledger.write() as connection:
+        connection.execute(jobs.delete())
+    assert cleanable() == []  # not delivered
+    (delivery,) = _due(ledger, "pacs")
+    with ledger.write() as connection:
+        deliveries.finish(connection, delivery.id, DeliveryState.SENT, status=0)
+    assert cleanable() == [name]
+    assert cleanable(before=100.0) == []  # too young
+    with ledger.write() as connection:
+        instances.set_header(connection, name, kind="image", study_instance_uid="1.9")
+        enqueue(connection, Step.SCORE, "1.9", 0.0)
+    assert cleanable() == []  # its study has open work
+    with ledger.write() as connection:
+        connection.execute(jobs.delete())
+        instances.set_cleaned(connection, [name])
+        deliveries.finish(connection, delivery.id, DeliveryState.REFUSED)
+        assert deliveries.try_again(connection) == 0  # nothing is left to send
+    assert cleanable() == []
+
+
+def test_associations_end_once_and_a_dead_listeners_are_lost(ledger: Ledger) -> None:
+    _add(ledger, _instance())
+    with ledger.write() as connection:
+        instances.set_header(connection, _instance().id, kind="image", study_instance_uid="1.9")
+        for name in ("a" * 32, "b" * 32):
+            associations.opened(connection, name, "CT", "ORTHANC_AL", "127.0.0.1")
+        assert associations.open_count(connection) == 2
+        assert [a.ended for a in associations.of_study(connection, "1.9")] == [None]
+        associations.closed(connection, "a" * 32, "released")
+        associations.closed(connection, "a" * 32, "aborted")
+        assert associations.lose_open(connection) == 1
+        (found,) = associations.of_study(connection, "1.9")
+    assert (found.ended, found.calling_ae, found.address) == ("released", "CT", "127.0.0.1")
+    assert found.closed_at is not None
+
+
+def test_refusals_are_counted_by_caller(ledger: Ledger) -> None:
+    with ledger.write() as connection:
+        for address in ("10.0.0.1", "10.0.0.2", "10.0.0.1"):
+            associations.refuse(connection, "CT", "ORTHANC_AL", address, "not listed", observed_only=True)
+        found = {refusal.address: refusal for refusal in associations.all_refusals(connection)}
+    assert found["10.0.0.1"].times == 2
+    assert found["10.0.0.2"].times == 1
+    assert found["10.0.0.1"].observed_only
