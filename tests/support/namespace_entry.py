@@ -1,6 +1,6 @@
 """Runs a program in the network namespace it was started in, and lends out sockets of that namespace.
 
-Started by `support.orthanc` as ``unshare -n python namespace_entry.py FD PROGRAM ...``. On the
+Started by `tests.support.orthanc` as ``unshare -n python namespace_entry.py FD PROGRAM ...``. On the
 socket FD (sequenced packets) it answers ``connect PORT`` and ``listen PORT`` with a socket of the
 namespace's 127.0.0.1, handed over as a file descriptor. It ends the program when FD is closed, that is
 when the test process is gone, however that came about.

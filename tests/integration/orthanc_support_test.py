@@ -8,7 +8,8 @@ import pydicom
 import pytest
 from pynetdicom import AE, StoragePresentationContexts, evt
 from pynetdicom.sop_class import Verification
-from support.orthanc import Orthanc
+
+from tests.support.orthanc import Orthanc
 
 pytestmark = pytest.mark.needs_orthanc
 
