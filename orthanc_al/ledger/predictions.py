@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, RowMapping, Select, func, select, update
+from sqlalchemy import Connection, RowMapping, func, select, update
 
 from orthanc_al.domain import ImageScore, ModelRef, Prediction, Region, Tier
 from orthanc_al.ledger.engine import upsert
@@ -160,10 +160,10 @@ def of_revision(connection: Connection, study_instance_uid: str, revision: int) 
 
 def latest(connection: Connection, study_instance_uid: str) -> list[StoredPrediction]:
     """Return the predictions of the newest revision that has any."""
-    newest: Select[tuple[int | None]] = select(func.max(predictions.c.revision)).where(
+    newest = select(func.max(predictions.c.revision)).where(
         predictions.c.study_instance_uid == study_instance_uid
     )
-    revision = connection.execute(newest).scalar_one()
+    revision: int | None = connection.execute(newest).scalar()
     return [] if revision is None else of_revision(connection, study_instance_uid, revision)
 
 

@@ -1,0 +1,269 @@
+"""Studies and their states.
+
+::
+
+    (new) -> arriving -> complete -> scored | ineligible
+    any of them -> read | expired      (off the worklist)
+    any of them -> arriving            (a new image came: the revision goes up)
+
+Each function is one transition and checks in its own statement that the study is still where the caller
+saw it; it returns False, and writes nothing, where the study has moved on.
+"""
+
+from typing import Any, Final
+
+from sqlalchemy import Connection, RowMapping, insert, select, update
+
+from orthanc_al.domain import Study, StudyState
+from orthanc_al.domain.header import Header
+from orthanc_al.ledger.schema import studies
+
+TWO_PATIENTS: Final = "two patients under one Study Instance UID"
+"""The reason that stays: no later image can heal it."""
+
+_JUDGED: Final = (StudyState.COMPLETE, StudyState.SCORED, StudyState.INELIGIBLE)
+_OFF: Final = (StudyState.READ, StudyState.EXPIRED)
+
+
+def get(connection: Connection, study_instance_uid: str) -> Study | None:
+    """Return a study, None where it is not known."""
+    row = _row(connection, study_instance_uid)
+    return None if row is None else _study(row)
+
+
+def of_patient(connection: Connection, patient_key: str) -> list[Study]:
+    """Return a patient's studies in the order of their arrival."""
+    query = select(studies).where(studies.c.patient_key == patient_key).order_by(studies.c.arrived_at)
+    return [_study(row) for row in connection.execute(query).mappings()]
+
+
+def of_accession(connection: Connection, accession_number: str) -> list[Study]:
+    """Return the studies of an order: several where an accession number was used more than once."""
+    query = select(studies).where(studies.c.accession_number == accession_number)
+    return [_study(row) for row in connection.execute(query.order_by(studies.c.arrived_at)).mappings()]
+
+
+def arrive(
+    connection: Connection,
+    header: Header,
+    patient_key: str,
+    received_at: float,
+    read_by: int,
+    *,
+    image: bool,
+) -> Study:
+    """Take an instance into its study, which is made where it is new.
+
+    A new image makes a new revision and reopens the study; one that had left the worklist comes back
+    as if it had arrived now. Other objects (reports, presentation states) change neither.
+
+    Parameters
+    ----------
+    patient_key
+        Salted hash of the patient.
+    received_at
+        Seconds since 1970.
+    read_by
+        Where a study without a score that arrives now belongs, in minutes since 1970.
+    image
+        Whether the instance is a new image.
+
+    Returns
+    -------
+    Study
+        As it is now.
+    """
+    uid = header.study_instance_uid
+    row = _row(connection, uid)
+    if row is None:
+        connection.execute(
+            insert(studies).values(**_new(header, patient_key, received_at, read_by, image=image))
+        )
+    else:
+        changes = _filled(row, header, patient_key, image=image)
+        if image:
+            changes |= _reopened(row, received_at, read_by)
+        if changes:
+            connection.execute(update(studies).where(studies.c.study_instance_uid == uid).values(**changes))
+    return _study(_known(connection, uid))
+
+
+def completed_revision(connection: Connection, study_instance_uid: str) -> int | None:
+    """Return the revision that was completed last, None where none was."""
+    query = select(studies.c.completed_revision).where(studies.c.study_instance_uid == study_instance_uid)
+    revision: int | None = connection.execute(query).scalar()
+    return revision
+
+
+def expected_instances(connection: Connection, study_instance_uid: str) -> int | None:
+    """Return how many instances the sender said there are, None where it did not."""
+    query = select(studies.c.expected_instances).where(studies.c.study_instance_uid == study_instance_uid)
+    expected: int | None = connection.execute(query).scalar()
+    return expected
+
+
+def priority(connection: Connection, study_instance_uid: str) -> str:
+    """Return the order's priority: ``STAT``, ``HIGH`` or empty."""
+    query = select(studies.c.priority).where(studies.c.study_instance_uid == study_instance_uid)
+    return str(connection.execute(query).scalar() or "")
+
+
+def complete(connection: Connection, study: Study, evidence: str, at: float) -> bool:
+    """Write that a revision is complete, and by which evidence.
+
+    A study that was read meanwhile stays off the worklist; its revision counts as complete all the same,
+    since a score of it can still be learned from.
+    """
+    state = study.state if study.state in _OFF else StudyState.COMPLETE
+    return _move(
+        connection,
+        study,
+        (StudyState.ARRIVING, *_OFF),
+        state=state.value,
+        completed_revision=study.revision,
+        completion=evidence,
+        completed_at=at,
+    )
+
+
+def mark_scored(connection: Connection, study: Study) -> bool:
+    """Write that a complete revision has predictions."""
+    state = study.state if study.state in _OFF else StudyState.SCORED
+    return _move(connection, study, (*_JUDGED, *_OFF), state=state.value, reason=None)
+
+
+def mark_ineligible(connection: Connection, study: Study, reason: str, read_by: int) -> bool:
+    """Write why a complete revision gets no score; it goes to the place of a study without one."""
+    if study.state in _OFF:
+        return _move(connection, study, _OFF, reason=reason)
+    return _move(
+        connection,
+        study,
+        _JUDGED,
+        state=StudyState.INELIGIBLE.value,
+        reason=reason,
+        tier="none",
+        why="",
+        read_by=read_by,
+    )
+
+
+def close(connection: Connection, study_instance_uid: str, state: StudyState, at: float) -> bool:
+    """Take a study off the worklist: it was read, or it expired.
+
+    Returns
+    -------
+    bool
+        False where it is not known, or was off the worklist already.
+    """
+    if state.on_worklist:
+        raise ValueError(f"a study in state {state} is on the worklist")
+    changed = connection.execute(
+        update(studies)
+        .where(
+            studies.c.study_instance_uid == study_instance_uid,
+            studies.c.state.not_in([off.value for off in _OFF]),
+        )
+        .values(state=state.value, closed_at=at)
+    )
+    return bool(changed.rowcount)
+
+
+def _move(connection: Connection, study: Study, allowed: tuple[StudyState, ...], **values: Any) -> bool:
+    """Change a study that is still as the caller saw it: state and revision."""
+    if study.state not in allowed:
+        return False
+    changed = connection.execute(
+        update(studies)
+        .where(
+            studies.c.study_instance_uid == study.study_instance_uid,
+            studies.c.state == study.state.value,
+            studies.c.revision == study.revision,
+        )
+        .values(**values)
+    )
+    return bool(changed.rowcount)
+
+
+def _new(
+    header: Header, patient_key: str, received_at: float, read_by: int, *, image: bool
+) -> dict[str, Any]:
+    return {
+        "study_instance_uid": header.study_instance_uid,
+        "patient_key": patient_key,
+        "patient_id": header.patient_id,
+        "patient_name": header.patient_name,
+        "birth_date": header.birth_date,
+        "sex": header.sex,
+        "accession_number": header.accession_number,
+        "description": header.description,
+        "study_date": header.study_date,
+        "station": header.station,
+        "modality": header.modality,
+        "body_part": header.body_part,
+        "state": StudyState.ARRIVING.value,
+        "revision": int(image),
+        "expected_instances": header.expected_instances,
+        "arrived_at": received_at,
+        "last_received_at": received_at,
+        "priority": header.priority,
+        "read_by": read_by,
+    }
+
+
+def _filled(row: RowMapping, header: Header, patient_key: str, *, image: bool) -> dict[str, Any]:
+    """Return what this instance adds to the study: values that no earlier one had, and contradictions."""
+    names = (
+        "patient_id", "patient_name", "birth_date", "sex", "accession_number", "description",
+        "study_date", "station", "body_part", "priority", "expected_instances",
+    )  # fmt: skip
+    changes = {name: getattr(header, name) for name in names if getattr(header, name) and not row[name]}
+    if image and (row["revision"] == 0 or not row["modality"]):
+        changes["modality"] = header.modality  # the first image names it, not a report that came before
+    if header.patient_id and row["patient_key"] != patient_key:
+        if row["patient_id"]:
+            changes["reason"] = TWO_PATIENTS
+        else:
+            changes["patient_key"] = patient_key
+    return {name: value for name, value in changes.items() if value != row[name]}
+
+
+def _reopened(row: RowMapping, received_at: float, read_by: int) -> dict[str, Any]:
+    changes: dict[str, Any] = {
+        "state": StudyState.ARRIVING.value,
+        "revision": row["revision"] + 1,
+        "last_received_at": max(row["last_received_at"], received_at),
+    }
+    if StudyState(row["state"]) in _OFF:
+        changes |= {
+            "arrived_at": received_at,
+            "read_by": read_by,
+            "tier": "none",
+            "why": "",
+            "closed_at": None,
+        }
+    return changes
+
+
+def _row(connection: Connection, study_instance_uid: str) -> RowMapping | None:
+    query = select(studies).where(studies.c.study_instance_uid == study_instance_uid)
+    return connection.execute(query).mappings().first()
+
+
+def _known(connection: Connection, study_instance_uid: str) -> RowMapping:
+    query = select(studies).where(studies.c.study_instance_uid == study_instance_uid)
+    return connection.execute(query).mappings().one()
+
+
+def _study(row: RowMapping) -> Study:
+    return Study(
+        study_instance_uid=row["study_instance_uid"],
+        patient_key=row["patient_key"],
+        modality=row["modality"],
+        state=StudyState(row["state"]),
+        revision=row["revision"],
+        arrived_at=row["arrived_at"],
+        last_received_at=row["last_received_at"],
+        read_by=row["read_by"],
+        reason=row["reason"],
+    )
