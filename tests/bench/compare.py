@@ -1,0 +1,99 @@
+"""`make bench`: our listener, DCMTK's storescp and Orthanc side by side, in one run, with the same sender.
+
+Everything runs in a network namespace of its own (Orthanc binds all addresses), on its loopback, with
+TCP_NODELAY=1 in the peers' environment. Rounds are interleaved, so that a neighbour's load falls on all.
+Printed are minimum, median and maximum of the rounds, and the ratios of medians; a JSON copy goes to
+``bench-results/``. No figure here is a test: machines are shared and noisy.
+"""
+
+import argparse
+import functools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from tests.bench import forwarding, head_fit, receiving, scoring
+from tests.bench.series import Series, Step
+
+_INSIDE = "ORTHANC_AL_BENCH_NAMESPACE"
+
+
+def main() -> None:
+    """Measure and print."""
+    options = _options()
+    if os.environ.get(_INSIDE) != "yes":
+        sys.exit(_in_a_namespace())
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    console = Console(width=140)
+    results: list[Series] = []
+    with tempfile.TemporaryDirectory(prefix="orthanc-al-bench-", dir=options.folder) as folder, Progress(
+        console=console
+    ) as progress:
+        for title, measure in _measures(Path(folder), options.rounds).items():
+            if options.only and options.only not in title:
+                continue
+            task = progress.add_task(title, total=options.rounds)
+            results += measure(functools.partial(progress.advance, task))
+    _print(console, results)
+    target = Path("bench-results")
+    target.mkdir(exist_ok=True)
+    (target / "latest.json").write_text(json.dumps([vars(series) for series in results], indent=1))
+    console.print(f"Written to {target / 'latest.json'}")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", default="", help="a part of the names of the measures that are taken")
+    parser.add_argument("--folder", default=None, help="where spools and archives go (a real disk)")
+    return parser.parse_args()
+
+
+def _in_a_namespace() -> int:
+    if shutil.which("unshare") is None:
+        print("unshare (util-linux) is missing", file=sys.stderr)
+        return 1
+    return subprocess.run(
+        ["unshare", "-n", sys.executable, "-m", "tests.bench.compare", *sys.argv[1:]],
+        env={**os.environ, _INSIDE: "yes", "TCP_NODELAY": "1"},
+        check=False,
+    ).returncode
+
+
+def _measures(folder: Path, rounds: int) -> dict[str, Callable[[Step], list[Series]]]:
+    return {
+        "receive": lambda step: receiving.measure(folder, rounds, step),
+        "store and forward": lambda step: forwarding.measure(folder, rounds, step),
+        "score": lambda step: scoring.measure(folder, rounds, step),
+        "head fit": lambda step: head_fit.measure(rounds, step),
+    }
+
+
+def _print(console: Console, results: list[Series]) -> None:
+    table = Table(title="Side by side, one run", title_justify="left")
+    for column in ("measure", "who", "min", "median", "max", "unit", "orthanc_al against it"):
+        table.add_column(column, justify="left" if column in ("measure", "who") else "right")
+    for series in results:
+        for number, (who, values) in enumerate(series.rounds.items()):
+            table.add_row(
+                series.measure if number == 0 else "",
+                who,
+                *(f"{figure:,.3g}" if figure < 100 else f"{figure:,.0f}" for figure in (min(values), median(values), max(values))),
+                series.unit,
+                f"{series.ratio(who):.2f}x" if number else "",
+            )
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()
