@@ -99,7 +99,7 @@ def channels(share: float, positives: int, *, weak: bool) -> tuple[Channel, ...]
     if weak and positives < TRUSTED_POSITIVES:
         return (Channel(Random(), share),)
     if positives < ENOUGH_POSITIVES:
-        return (Channel(TopRisk(), RISK_SHARE * share), Channel(PowerMargin(), (1.0 - RISK_SHARE) * share))
+        return (Channel(PowerMargin(), (1.0 - RISK_SHARE) * share), Channel(TopRisk(), RISK_SHARE * share))
     return (Channel(PowerMargin(), share),)
 
 

@@ -7,6 +7,7 @@ a question to the radiologist, or neither. Only here is a prediction's tier writ
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
+from functools import cached_property
 
 from sqlalchemy import Connection
 
@@ -85,10 +86,8 @@ class SelectStage:
     def run(self, job: Job) -> Outcome:
         """Decide about the study that is the job's subject; outcome blind, asked, unasked or superseded."""
         time = self._clock()
-        with self._ledger.write() as connection:  # the seed is made where there is none yet
-            seed = facts.selection_seed(connection)
         with self._ledger.read() as connection:
-            view = self._look(connection, job.subject, time, seed)
+            view = self._look(connection, job.subject, time, self._seed)
         if view is None:
             return Outcome("superseded")
         pi = audit.propensity(self._budget.per_day, self._budget.audit_fraction, view.expected)
@@ -97,6 +96,11 @@ class SelectStage:
             return Outcome("blind", lambda connection: self._hide(connection, selection, time))
         name = "asked" if selection is not None and selection.kind == QUERY else "unasked"
         return Outcome(name, lambda connection: self._show(connection, view, selection, time))
+
+    @cached_property
+    def _seed(self) -> str:
+        with self._ledger.write() as connection:  # it is made where there is none yet
+            return facts.selection_seed(connection)
 
     def _look(self, connection: Connection, uid: str, time: float, seed: str) -> _View | None:
         study = selections.candidate(connection, uid)

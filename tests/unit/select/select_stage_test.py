@@ -1,0 +1,251 @@
+"""What the step select promises, on a real ledger."""
+
+from datetime import UTC
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pytest
+from sqlalchemy import select
+
+from orthanc_al.domain import StudyState
+from orthanc_al.ledger import Job, Ledger, WorkQueue, enqueue, facts, selections
+from orthanc_al.ledger.schema import jobs, studies
+from orthanc_al.ledger.selections import AUDIT, QUERY
+from orthanc_al.pipeline import Step
+from orthanc_al.select.nightly import spend_the_rest
+from orthanc_al.select.stage import Budget, SelectStage
+from tests.support.learning_ledger import add_revision, put_prediction, put_read, put_study
+
+MORNING = 1_800_000_000.0 - 1_800_000_000.0 % 86400.0 + 8 * 3600.0
+EVERYTHING_AUDITED = Budget(10, 1.0, 1.0, UTC)
+NOTHING_AUDITED = Budget(10, 0.0, 20.0, UTC)
+
+
+class Desk:
+    """A select stage with a clock that the test holds."""
+
+    def __init__(self, ledger: Ledger, budget: Budget, time: float = MORNING) -> None:
+        self.ledger, self.time, self.budget = ledger, time, budget
+        self._stage = SelectStage(ledger, budget, lambda: self.time)
+        with ledger.write() as connection:
+            facts.put(connection, "selection_seed", "the test's")
+
+    def score(self, uid: str, logit: float = 0.0, patient: str | None = None, **how: float) -> None:
+        with self.ledger.write() as connection:
+            put_study(connection, uid, patient=patient, arrived_at=self.time)
+            put_prediction(connection, uid, logit, scored_at=self.time, **how)
+
+    def decide(self, uid: str) -> str:
+        outcome = self._stage.run(Job(1, Step.SELECT, uid, 1, "test"))
+        with self.ledger.write() as connection:
+            outcome.write(connection)
+        return outcome.name
+
+    def row(self, uid: str) -> dict:
+        with self.ledger.read() as connection:
+            query = select(studies).where(studies.c.study_instance_uid == uid)
+            return dict(connection.execute(query).mappings().one())
+
+    def drawn(self, uid: str) -> dict:
+        with self.ledger.read() as connection:
+            return selections.of_study(connection, uid)
+
+
+def crowd(desk: Desk, count: int, logit: float = 4.0) -> None:
+    """Studies of the last days that the model is sure of."""
+    with desk.ledger.write() as connection:
+        for number in range(count):
+            put_study(connection, f"crowd.{number}", arrived_at=desk.time - 1000.0)
+            put_prediction(connection, f"crowd.{number}", -logit, scored_at=desk.time - 1000.0)
+
+
+def test_an_audited_study_shows_nothing_and_stands_where_it_arrived(ledger: Ledger) -> None:
+    desk = Desk(ledger, EVERYTHING_AUDITED)
+    desk.score("1.2", logit=5.0)
+    before = desk.row("1.2")
+    assert desk.decide("1.2") == "blind"
+    after = desk.row("1.2")
+    assert (after["blind"], after["tier"], after["why"]) == (True, "none", "")
+    assert after["read_by"] == before["read_by"]
+    audit = desk.drawn("1.2")[AUDIT]
+    assert audit.propensity == 1.0
+    assert audit.fold in ("calibration", "thresholds", "gate")
+    assert audit.score is None
+
+
+def test_an_unasked_study_takes_the_place_that_triage_gave_it(ledger: Ledger) -> None:
+    desk = Desk(ledger, Budget(0, 0.2, 0.0, UTC))
+    desk.score("1.2", logit=3.0)
+    assert desk.decide("1.2") == "unasked"
+    row = desk.row("1.2")
+    assert (row["tier"], row["why"], row["blind"]) == ("high", "pneumonia 0.95", False)
+    assert row["read_by"] == int(MORNING / 60) + 15
+    assert desk.drawn("1.2") == {}
+
+
+def test_a_case_of_doubt_among_sure_ones_is_asked_with_its_propensity(ledger: Ledger) -> None:
+    desk = Desk(ledger, NOTHING_AUDITED)
+    crowd(desk, 100)
+    desk.score("1.2", logit=0.0)
+    assert desk.decide("1.2") == "asked"
+    query = desk.drawn("1.2")[QUERY]
+    assert query.strategy == "power_margin"
+    assert 0.5 < query.propensity <= 1.0
+    assert query.weight == query.propensity  # nothing is audited here
+    assert len(query.pool_digest) == 64
+    assert query.day == "2027-01-15"
+
+
+def test_a_draw_outlives_late_images(ledger: Ledger) -> None:
+    desk = Desk(ledger, EVERYTHING_AUDITED)
+    desk.score("1.2")
+    desk.decide("1.2")
+    first = desk.drawn("1.2")
+    with ledger.write() as connection:
+        add_revision(connection, "1.2", 2)
+        put_prediction(connection, "1.2", 2.0, revision=2, scored_at=MORNING + 100)
+    desk.time += 100.0
+    assert desk.decide("1.2") == "blind"
+    assert desk.drawn("1.2") == first
+
+
+def test_a_study_whose_score_was_seen_is_never_audited_later(ledger: Ledger) -> None:
+    unaudited, audited = Desk(ledger, Budget(0, 0.0, 1.0, UTC)), Desk(ledger, EVERYTHING_AUDITED)
+    unaudited.score("1.2")
+    assert unaudited.decide("1.2") == "unasked"
+    audited.decide("1.2")
+    assert AUDIT not in audited.drawn("1.2")
+
+
+def test_the_blind_is_lifted_by_a_signed_read_and_stays_lifted(ledger: Ledger) -> None:
+    desk = Desk(ledger, EVERYTHING_AUDITED)
+    desk.score("1.2", logit=3.0)
+    desk.decide("1.2")
+    with ledger.write() as connection:
+        assert selections.sign(connection, "1.2", MORNING + 5)
+        assert not selections.sign(connection, "1.2", MORNING + 9)
+    assert desk.drawn("1.2")[AUDIT].signed_at == MORNING + 5
+    assert desk.decide("1.2") == "unasked"
+    assert desk.row("1.2")["tier"] == "high"
+
+
+def test_an_audit_of_a_study_that_was_read_before_its_score_is_signed_at_once(ledger: Ledger) -> None:
+    desk = Desk(ledger, EVERYTHING_AUDITED)
+    desk.score("1.2")
+    with ledger.write() as connection:
+        put_read(connection, "1.2", present=True, at=MORNING - 5)
+    assert desk.decide("1.2") == "unasked"
+    assert desk.drawn("1.2")[AUDIT].signed_at == MORNING - 5
+
+
+def test_a_result_of_an_older_revision_places_nothing(ledger: Ledger) -> None:
+    desk = Desk(ledger, EVERYTHING_AUDITED)
+    desk.score("1.2")
+    with ledger.write() as connection:
+        add_revision(connection, "1.2", 2)
+        put_study(connection, "1.3")
+        put_study(connection, "1.4")
+        put_prediction(connection, "1.4", 0.0, triaged=False)
+    for uid in ("1.2", "1.3", "1.4", "1.5"):
+        assert desk.decide(uid) == "superseded"
+    assert desk.row("1.2")["placed_at"] is None
+
+
+@pytest.mark.parametrize("reason", ["budget", "patient", "read", "junk"])
+def test_nobody_is_asked_without_a_cause(ledger: Ledger, reason: str) -> None:
+    budget = Budget(1 if reason == "budget" else 10, 0.0, 1.0, UTC)
+    desk = Desk(ledger, budget)
+    crowd(desk, 10)
+    desk.score("1.1", patient="p")
+    assert desk.decide("1.1") == "asked"
+    desk.score("1.2", patient="p" if reason == "patient" else "q", ood=9.0 if reason == "junk" else 0.5)
+    if reason == "read":
+        with ledger.write() as connection:
+            values = {"state": StudyState.READ.value}
+            connection.execute(studies.update().where(studies.c.study_instance_uid == "1.2").values(values))
+    assert desk.decide("1.2") == "unasked"
+
+
+def test_two_workers_never_spend_the_last_question_twice(ledger: Ledger) -> None:
+    budget = Budget(1, 0.0, 1.0, UTC)
+    desk = Desk(ledger, budget)
+    crowd(desk, 20)
+    desk.score("1.1")
+    desk.score("1.2")
+    stage = SelectStage(ledger, budget, lambda: MORNING)
+    outcomes = [stage.run(Job(n, Step.SELECT, uid, 1, "test")) for n, uid in enumerate(("1.1", "1.2"))]
+    for outcome in outcomes:
+        with ledger.write() as connection:
+            outcome.write(connection)
+    assert [QUERY in desk.drawn(uid) for uid in ("1.1", "1.2")] == [True, False]
+    assert desk.row("1.2")["placed_at"] is not None
+
+
+def test_the_budget_begins_anew_with_the_site_s_day(ledger: Ledger) -> None:
+    desk = Desk(ledger, Budget(1, 0.0, 1.0, ZoneInfo("Pacific/Auckland")))
+    crowd(desk, 20)
+    desk.score("1.1")
+    desk.score("1.2")
+    assert [desk.decide("1.1"), desk.decide("1.2")] == ["asked", "unasked"]
+    desk.time += 86400.0
+    desk.score("1.3")
+    assert desk.decide("1.3") == "asked"
+    assert desk.drawn("1.3")[QUERY].day > desk.drawn("1.1")[QUERY].day
+
+
+def test_the_day_s_end_asks_what_is_left_once_and_reports_it(ledger: Ledger) -> None:
+    desk = Desk(ledger, Budget(3, 0.0, 1000.0, UTC))
+    for number, logit in enumerate((5.0, 0.1, -5.0, 0.2, 6.0)):
+        desk.score(f"1.{number}", logit=logit)
+    assert {desk.decide(f"1.{number}") for number in range(5)} == {"unasked"}
+    asked = spend_the_rest(ledger, desk.budget, lambda: MORNING + 3600.0)
+    assert len(asked) == 3
+    assert {"1.1", "1.3"} <= set(asked)
+    assert spend_the_rest(ledger, desk.budget, lambda: MORNING + 3600.0) == []
+    with ledger.read() as connection:
+        waiting = set(connection.execute(select(jobs.c.subject).where(jobs.c.step == "report")).scalars())
+    assert waiting == set(asked)
+
+
+def test_the_day_s_end_asks_neither_blind_nor_read_studies_and_each_patient_once(ledger: Ledger) -> None:
+    desk = Desk(ledger, Budget(9, 0.0, 1000.0, UTC))
+    for uid, patient in (("1.1", "p"), ("1.2", "p"), ("1.3", "q"), ("1.4", "r")):
+        desk.score(uid, patient=patient)
+        desk.decide(uid)
+    with ledger.write() as connection:
+        put_read(connection, "1.3", present=False)
+        selections.hide(connection, "1.4", MORNING)
+    assert len(spend_the_rest(ledger, desk.budget, lambda: MORNING + 60.0)) == 1
+
+
+def test_the_outcomes_are_rows_of_the_pipeline(ledger: Ledger) -> None:
+    queue = WorkQueue(ledger, "test", clock=lambda: MORNING)
+    desk = Desk(ledger, EVERYTHING_AUDITED)
+    desk.score("1.2")
+    with ledger.write() as connection:
+        enqueue(connection, Step.SELECT, "1.2", MORNING)
+    job = queue.claim([Step.SELECT])
+    assert job is not None
+    queue.finish(job, SelectStage(ledger, desk.budget, lambda: MORNING).run(job))
+    with ledger.read() as connection:
+        assert connection.execute(select(jobs)).first() is None
+
+
+def test_flags_a_day_meet_the_budget_over_simulated_days(ledger: Ledger) -> None:
+    """Seeded: 12 days of 60 studies, budget 12. Audits may come after the budget is spent, questions not."""
+    random = np.random.default_rng(5)
+    desk = Desk(ledger, Budget(12, 0.25, 60.0, UTC))
+    spent = []
+    for day in range(12):
+        desk.time = MORNING + day * 86400.0
+        for number in range(60):
+            desk.time += 300.0
+            desk.score(f"{day}.{number}", logit=float(random.normal(-2.0, 2.0)))
+            desk.decide(f"{day}.{number}")
+        with ledger.read() as connection:
+            spent.append(selections.spent(connection, desk.budget.day(desk.time)))
+    audits = np.mean([one[AUDIT] for one in spent])
+    totals = [sum(one.values()) for one in spent]
+    assert 2.0 <= audits <= 4.0  # 3 a day expected, standard error .43
+    assert 9.0 <= np.mean(totals[1:]) <= 13.0
+    assert max(one[QUERY] for one in spent) <= 12
