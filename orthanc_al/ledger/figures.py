@@ -6,47 +6,14 @@ their day is over.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, func, select
 
 from orthanc_al.ledger import curtain
-from orthanc_al.ledger.schema import (
-    deliveries,
-    instances,
-    jobs,
-    models,
-    predictions,
-    promotions,
-    selections,
-    studies,
-)
+from orthanc_al.ledger.schema import change_records as records
+from orthanc_al.ledger.schema import instances, jobs, predictions, selections, studies
 from orthanc_al.pipeline import SCORING_STEPS
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryFigure:
-    """Deliveries of one state to one destination.
-
-    Attributes
-    ----------
-    oldest_received_at
-        When the instance that is oldest among them was received, seconds since 1970.
-    """
-
-    destination: str
-    state: str
-    count: int
-    oldest_received_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class Champion:
-    """The version of a model that is live."""
-
-    name: str
-    version: str
-    digest: str
 
 
 def instances_received(connection: Connection) -> Mapping[str, int]:
@@ -94,18 +61,6 @@ def selections_by_day(connection: Connection, today: str, days: int = 7) -> Mapp
     return {(row[0], row[1]): row[2] for row in connection.execute(query)}
 
 
-def deliveries_by_destination(connection: Connection) -> Sequence[DeliveryFigure]:
-    """Return the deliveries by destination and state."""
-    place, state = deliveries.c.destination, deliveries.c.state
-    query = (
-        select(place, state, func.count(), func.min(instances.c.received_at))
-        .join(instances, instances.c.id == deliveries.c.instance_id)
-        .group_by(place, state)
-        .order_by(place, state)
-    )
-    return [DeliveryFigure(*row) for row in connection.execute(query)]
-
-
 def oldest_due(connection: Connection, now: float, *, paused: bool) -> float | None:
     """Return since when the job that is longest overdue has waited, None where none is due.
 
@@ -118,16 +73,10 @@ def oldest_due(connection: Connection, now: float, *, paused: bool) -> float | N
     return None if found is None else float(found)
 
 
-def champions(connection: Connection) -> Sequence[Champion]:
-    """Return the live version of each model."""
-    last = select(func.max(promotions.c.id)).group_by(promotions.c.model_name)
-    query = (
-        select(promotions.c.model_name, models.c.version, models.c.digest)
-        .join(models, models.c.digest == promotions.c.digest)
-        .where(promotions.c.id.in_(last))
-        .order_by(promotions.c.model_name)
-    )
-    return [Champion(*row) for row in connection.execute(query)]
+def change_records(connection: Connection, limit: int = 50) -> Sequence[Mapping[str, Any]]:
+    """Return what the learner decided and on what evidence, newest first."""
+    query = select(records).order_by(records.c.id.desc()).limit(limit)
+    return [dict(row) for row in connection.execute(query).mappings()]
 
 
 def _counted(connection: Connection, by: ColumnElement[str]) -> Mapping[str, int]:

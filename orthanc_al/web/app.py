@@ -1,0 +1,112 @@
+"""The application: routes, guard, and what becomes of an error."""
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exception_handlers import http_exception_handler
+from fastapi.responses import HTMLResponse, PlainTextResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from orthanc_al.ledger import Ledger
+from orthanc_al.observe import Clock, now
+from orthanc_al.web import api, metrics, pages, readiness
+from orthanc_al.web.auth import OPEN_PATH, Guard
+from orthanc_al.web.context import Context, Here
+from orthanc_al.web.schemas import Readiness
+
+ROLES: Final = ("listener", "forwarder", "worker", "learner", "web")
+
+
+def create_app(
+    ledger: Ledger,
+    *,
+    spool: Path,
+    site_name: str = "",
+    timezone: str = "UTC",
+    viewer_template: str = "",
+    password: str = "",
+    min_free_bytes: int = 0,
+    roles: Sequence[str] = ROLES,
+    clock: Clock = now,
+) -> FastAPI:
+    """Build the web application.
+
+    Parameters
+    ----------
+    ledger
+        All that is shown is read from it, and the switch "paused" is written to it.
+    spool
+        Folder whose free space `/readyz` watches.
+    site_name, timezone
+        Of the hospital; the page shows its time.
+    viewer_template
+        Link into the site's viewer with ``{study_instance_uid}``, ``{accession_number}`` or
+        ``{orthanc_id}``; empty for none.
+    password
+        Asked for on every path but ``/healthz``. Without one only loopback's names are answered.
+    min_free_bytes
+        Free space under which the listener takes nothing.
+    roles
+        Processes that must live for the service to be ready.
+    clock
+        Seconds since 1970; tests pass their own.
+    """
+    app = FastAPI(
+        title="orthanc_al",
+        version=version("orthanc-al"),
+        description="The reading worklist and the state of the service. Research use only.",
+        openapi_url="/api/v1/openapi.json",
+        docs_url=None,  # both load their scripts from elsewhere
+        redoc_url=None,
+    )
+    app.state.context = Context(
+        ledger=ledger,
+        site_name=site_name,
+        zone=ZoneInfo(timezone),
+        viewer=viewer_template,
+        spool=spool,
+        min_free_bytes=min_free_bytes,
+        roles=tuple(roles),
+        schema=ledger.revision() or "none",
+        clock=clock,
+    )
+    app.include_router(api.router)
+    app.include_router(pages.router)
+    _add_probes(app)
+    app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
+    app.add_exception_handler(StarletteHTTPException, _explain)
+    app.add_middleware(Guard, password=password)
+    return app
+
+
+def _add_probes(app: FastAPI) -> None:
+    @app.get(OPEN_PATH, response_class=PlainTextResponse)
+    def healthz() -> str:
+        """Say that the process lives."""
+        return "alive\n"
+
+    @app.get("/readyz", responses={503: {"model": Readiness}})
+    def readyz(here: Here, response: Response) -> Readiness:
+        """Say whether the service does its work, and why not."""
+        state = readiness.check(here)
+        response.status_code = 200 if state.ready else 503
+        return state
+
+    @app.get("/metrics", response_class=PlainTextResponse)
+    def read_metrics(here: Here) -> Response:
+        """Return the metrics in the text format of Prometheus."""
+        return Response(metrics.exposition(here), media_type=metrics.CONTENT_TYPE)
+
+
+async def _explain(request: Request, error: Exception) -> Response:
+    """Answer a person with a page and a program with JSON."""
+    assert isinstance(error, StarletteHTTPException)
+    if "text/html" not in request.headers.get("accept", "") or request.url.path.startswith("/api/"):
+        return await http_exception_handler(request, error)
+    text = pages.render(request.app.state.context, "error.html", status=error.status_code, text=error.detail)
+    return HTMLResponse(text, error.status_code)
