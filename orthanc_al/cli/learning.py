@@ -1,6 +1,5 @@
 """Commands about learning: retrain, train-factory."""
 
-import secrets
 from pathlib import Path
 from typing import Annotated
 
@@ -26,7 +25,7 @@ def retrain(
             for name in names:
                 enqueue(connection, Step.RETRAIN, name, now(), sooner=True)
         if here:
-            running.learn_now(settings, ledger, f"retrain-{secrets.token_hex(4)}")
+            running.learn_now(settings, ledger)
     done = "done; see `orthanc-al models show`" if here else "on the learner's queue"
     out.print(f"Retraining of {', '.join(names)} is {done}.")
 

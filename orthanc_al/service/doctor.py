@@ -1,0 +1,190 @@
+"""`orthanc-al doctor`: is anything lost, and is everything in its place?"""
+
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from orthanc_al.dicom.ae import echo
+from orthanc_al.errors import LedgerError, OrthancAlError
+from orthanc_al.inference import load_package
+from orthanc_al.ledger import Ledger, deliveries, facts, models, processes, promises
+from orthanc_al.observe import now
+from orthanc_al.service import building
+from orthanc_al.service.finding import Finding, fine, note, problem
+from orthanc_al.settings import Settings
+
+_SHOWN: Final = 5
+_SILENT_SECONDS: Final = 30.0
+_LATE_SECONDS: Final = 3600.0
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Return all findings, those on promise 3 first."""
+    found: list[Finding] = []
+    try:
+        ledger = Ledger.open(settings.storage.ledger)
+    except LedgerError as error:
+        found.append(problem("ledger", str(error)))
+    else:
+        for look in (_promise_3, _spool_and_ledger, _deliveries, _processes, _champions):
+            found += look(settings, ledger)
+        ledger.close()
+    for check in (_disk, _listener, _peers, _packages, _orthanc):
+        found += check(settings)
+    return found
+
+
+def _promise_3(_: Settings, ledger: Ledger) -> Iterator[Finding]:
+    with ledger.read() as connection:
+        studies = promises.studies_left_behind(connection)
+        instances = promises.instances_left_behind(connection)
+        quarantined = promises.quarantined(connection)
+        paused = facts.scoring_paused(connection)
+    yield _none_of("studies left behind", studies, "`orthanc-al requeue STUDY` gives them another try")
+    yield _none_of("instances left behind", instances, "restart the service: it puts them on the queue")
+    if paused:
+        yield note("scoring", "paused; `orthanc-al resume` lets it go on (forwarding is not affected)")
+    yield _none_of(
+        "quarantined work",
+        [f"{step} of {subject}: {error}" for step, subject, error in quarantined],
+        "mend the cause, then `orthanc-al requeue`",
+    )
+
+
+def _none_of(subject: str, found: Any, remedy: str) -> Finding:
+    if not found:
+        return fine(subject, "none")
+    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    return problem(subject, f"{len(found)}: {'; '.join(found[:_SHOWN])}{more}. {remedy}.")
+
+
+def _spool_and_ledger(settings: Settings, ledger: Ledger) -> Iterator[Finding]:
+    files = set(building.spool(settings).ids())
+    with ledger.read() as connection:
+        rows = promises.spooled_ids(connection)
+    # A file that is younger than this look may get its row only now.
+    with ledger.read() as connection:
+        unknown = files - promises.spooled_ids(connection)
+    yield (
+        note("spool", f"{len(unknown)} file(s) without a row: the listener adds them when it starts")
+        if unknown
+        else fine("spool", f"{len(files)} file(s), all in the ledger")
+    )
+    missing = rows - files - {id_ for id_ in rows - files if id_ in building.spool(settings)}
+    yield _none_of("files missing", sorted(missing), "restore them: they were acknowledged")
+
+
+def _deliveries(settings: Settings, ledger: Ledger) -> Iterator[Finding]:
+    with ledger.read() as connection:
+        counted = deliveries.counts(connection)
+        oldest = deliveries.oldest_waiting(connection)
+        never = {
+            peer.name: promises.instances_without_delivery(connection, peer.name)
+            for peer in settings.dicom.peers
+            if "destination" in peer.roles
+        }
+    for name in sorted({place for place, _ in counted} | set(never)):
+        states = {state.value: number for (place, state), number in counted.items() if place == name}
+        text = ", ".join(f"{number} {state}" for state, number in sorted(states.items())) or "nothing yet"
+        age = now() - oldest[name] if name in oldest else 0.0
+        if states.get("refused"):
+            yield problem(
+                f"to {name}", f"{text}: see /deliveries; `orthanc-al requeue --destination {name}` tries again"
+            )
+        elif age > _LATE_SECONDS:
+            yield problem(f"to {name}", f"{text}; the oldest has waited {age / 3600:.1f} hours: is {name} up?")
+        else:
+            yield fine(f"to {name}", text)
+        if never.get(name):
+            yield note(f"to {name}", f"{never[name]} instance(s) came before it was a destination")
+
+
+def _processes(_: Settings, ledger: Ledger) -> Iterator[Finding]:
+    with ledger.read() as connection:
+        roles = processes.all_roles(connection)
+    alive = {role: row for role, row in roles.items() if now() - row["seen_at"] < _SILENT_SECONDS}
+    if not alive:
+        yield note("processes", "none is running; `orthanc-al serve` starts them")
+        return
+    for role, row in sorted(roles.items()):
+        detail = ", ".join(f"{key} {value}" for key, value in row["detail"].items())
+        restarts = f", restarted {row['restarts']} time(s)" if row["restarts"] else ""
+        if role in alive:
+            yield fine(f"process {role}", f"process id {row['pid']}{restarts}{', ' if detail else ''}{detail}")
+        else:
+            yield problem(f"process {role}", "has not been heard of for 30 s; see its log")
+
+
+def _champions(_: Settings, ledger: Ledger) -> Iterator[Finding]:
+    with ledger.read() as connection:
+        names = {model.ref.name for model in models.versions(connection)}
+        live = [models.champion(connection, name) for name in sorted(names)]
+    for model in live:
+        if model is not None:
+            yield _attempt(
+                f"model {model.ref.name}",
+                lambda model=model: f"{load_package(model.folder).ref} is live, its digest holds",
+            )
+
+
+def _attempt(subject: str, look: Callable[[], str]) -> Finding:
+    try:
+        return fine(subject, look())
+    except OrthancAlError as error:
+        return problem(subject, str(error))
+
+
+def _disk(settings: Settings) -> Iterator[Finding]:
+    place = settings.storage.spool
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free / 1e9
+    text = f"{free:.1f} GB free, storage.min_free_gb is {settings.storage.min_free_gb:g}"
+    yield (
+        fine("disk", text)
+        if free > settings.storage.min_free_gb
+        else problem("disk", f"{text}: senders are told 0xA700; free some space")
+    )
+
+
+def _listener(settings: Settings) -> Iterator[Finding]:
+    for subject, host, port in (
+        ("listener", settings.dicom.host, settings.dicom.port),
+        ("worklist page", settings.web.host, settings.web.port),
+    ):
+        try:
+            address = "127.0.0.1" if host in ("0.0.0.0", "") else host  # noqa: S104 - compared, not bound
+            socket.create_connection((address, port), timeout=2).close()
+            yield fine(subject, f"answers at {host}:{port}")
+        except OSError as error:
+            yield note(subject, f"no answer at {host}:{port} ({error}): is the service running?")
+
+
+def _peers(settings: Settings) -> Iterator[Finding]:
+    for peer in settings.dicom.peers:
+        if set(peer.roles) & {"destination", "results"}:
+            yield _attempt(
+                f"peer {peer.name}",
+                lambda peer=peer: (
+                    f"answers C-ECHO in {echo(building.ae(peer), settings.dicom.ae_title) * 1000:.0f} ms"
+                ),
+            )
+
+
+def _packages(settings: Settings) -> Iterator[Finding]:
+    if not settings.models:
+        yield note("models", "none is configured: studies pass on, and nothing is scored")
+    for model in settings.models:
+        yield _attempt(
+            f"package {model.package.name}",
+            lambda model=model: f"{load_package(model.package).ref}, its digest holds",
+        )
+
+
+def _orthanc(settings: Settings) -> Iterator[Finding]:
+    client = building.orthanc(settings)
+    if client is None:
+        yield fine("orthanc", "none is configured")
+        return
+    yield _attempt("orthanc", lambda: str(client.capabilities()))

@@ -1,0 +1,139 @@
+"""What each process of the service does until it is told to stop.
+
+A role says ``detail["state"] = "ready"`` once it does its work; doctor and /readyz show the rest of it.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Collection
+from typing import Any, Final
+
+import uvicorn
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.cron import CronTrigger
+
+from orthanc_al.ledger import Ledger, Worker, WorkQueue, enqueue, facts
+from orthanc_al.observe import logger, now
+from orthanc_al.pipeline import LEARNER_STEPS, SCORING_STEPS, WORKER_STEPS, Step
+from orthanc_al.service import building
+from orthanc_al.settings import Settings
+
+LEARN_LEASE: Final = 900.0
+_LEASE: Final = 300.0
+_CLEAN_SECONDS: Final = 300.0
+_WORKERS: Final = 2
+_log = logger("service")
+
+Role = Callable[[Settings, Ledger, threading.Event, dict[str, Any]], None]
+
+
+def _listener(settings: Settings, ledger: Ledger, stop: threading.Event, detail: dict[str, Any]) -> None:
+    recovered = building.recover(settings, ledger)
+    if recovered:
+        _log.warning("spool_files_recovered", count=recovered)
+    listener = building.listener(settings, ledger)
+    listener.start()
+    detail.update(state="ready", port=settings.dicom.port, accept=settings.dicom.accept)
+    stop.wait()
+    listener.stop()
+
+
+def _forwarder(settings: Settings, ledger: Ledger, stop: threading.Event, detail: dict[str, Any]) -> None:
+    forwarder = building.forwarder(settings, ledger)
+    forwarder.start()
+    detail.update(state="ready")
+    while not stop.wait(_CLEAN_SECONDS):
+        removed = building.clean_spool(settings, ledger)
+        if removed:
+            _log.info("spool_cleaned", files=removed)
+    forwarder.stop()
+
+
+def _worker(settings: Settings, ledger: Ledger, stop: threading.Event, detail: dict[str, Any]) -> None:
+    stages = building.stages(settings, ledger, WORKER_STEPS)
+    detail.update(building.provider_detail(settings), state="ready")
+
+    def held_back() -> Collection[Step]:
+        with ledger.read() as connection:
+            return SCORING_STEPS if facts.scoring_paused(connection) else frozenset()
+
+    def work(number: int) -> None:
+        queue = WorkQueue(ledger, f"worker-{os.getpid()}-{number}", _LEASE)
+        Worker(ledger, queue, stages, held_back).run(stop)
+
+    crew = [threading.Thread(target=work, args=(n,), name=f"worker-{n}") for n in range(_WORKERS)]
+    for thread in crew:
+        thread.start()
+    for thread in crew:
+        thread.join()
+
+
+def _learner(settings: Settings, ledger: Ledger, stop: threading.Event, detail: dict[str, Any]) -> None:
+    os.nice(10)
+    stages = building.stages(settings, ledger, LEARNER_STEPS)
+    detail.update(state="ready")
+    Worker(ledger, WorkQueue(ledger, f"learner-{os.getpid()}", LEARN_LEASE), stages).run(stop)
+
+
+def _web(settings: Settings, ledger: Ledger, stop: threading.Event, detail: dict[str, Any]) -> None:
+    server = uvicorn.Server(
+        uvicorn.Config(
+            building.web_app(settings, ledger),
+            host=settings.web.host,
+            port=settings.web.port,
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=3,
+        )
+    )
+    clock = _nightly_clock(settings, ledger)
+    thread = threading.Thread(target=server.run, name="web")
+    thread.start()
+    while not server.started and thread.is_alive():
+        stop.wait(0.05)
+    detail.update(state="ready", port=settings.web.port)
+    while thread.is_alive() and not stop.wait(0.5):
+        continue
+    server.should_exit = True
+    thread.join()
+    if clock is not None:
+        clock.shutdown(wait=False)
+
+
+def _nightly_clock(settings: Settings, ledger: Ledger) -> BackgroundScheduler | None:
+    """Start the clock of ``learn.cron``; all it does is to put the models' jobs on the queue."""
+    if not settings.learn.cron:
+        return None
+    zone = settings.site.timezone
+
+    def ring() -> None:
+        with ledger.write() as connection:
+            for package in building.packages(settings):
+                enqueue(connection, Step.RETRAIN, package.ref.name, now(), sooner=True)
+
+    scheduler = BackgroundScheduler(timezone=zone)
+    # A machine that slept through the hour does it when it wakes, once.
+    scheduler.add_job(
+        ring, CronTrigger.from_crontab(settings.learn.cron, zone), coalesce=True, misfire_grace_time=6 * 3600
+    )
+    scheduler.start()
+    return scheduler
+
+
+def _archive(settings: Settings, _: Ledger, stop: threading.Event, detail: dict[str, Any]) -> None:
+    archive = building.archive(settings)
+    archive.start()
+    detail.update(state="ready", port=settings.archive.port)
+    stop.wait()
+    archive.stop()
+
+
+# In the order in which they are started: what takes studies in comes last, when all else is there.
+ROLES: Final[dict[str, Role]] = {
+    "web": _web,
+    "archive": _archive,
+    "forwarder": _forwarder,
+    "worker": _worker,
+    "learner": _learner,
+    "listener": _listener,
+}

@@ -1,0 +1,37 @@
+"""The worklist as a table in a terminal."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from rich.console import Console
+from rich.table import Table
+
+from orthanc_al.domain import Tier
+from orthanc_al.ledger.worklist import Entry
+
+_STYLE: Final = {Tier.HIGH: "bold red", Tier.REVIEW: "yellow", Tier.NONE: "default", Tier.LOW: "dim"}
+
+
+def show_worklist(console: Console, entries: Sequence[Entry], timezone: str) -> None:
+    """Print studies in reading order, as far as results may be shown (`orthanc_al.ledger.curtain`)."""
+    zone = ZoneInfo(timezone)
+    table = Table(title="Worklist, in reading order", title_justify="left", box=None, pad_edge=False)
+    for column in ("#", "read by", "tier", "finding", "patient", "accession", "modality", "state", "why here"):
+        table.add_column(column, overflow="fold" if column == "why here" else "ellipsis", no_wrap=column != "why here")
+    for place, entry in enumerate(entries, start=1):
+        result = entry.result
+        table.add_row(
+            str(place),
+            datetime.fromtimestamp(entry.read_by * 60, zone).strftime("%H:%M"),
+            entry.tier.value,
+            f"{result.finding} {result.probability:.2f}" if result else "",
+            entry.patient_name,
+            entry.accession_number,
+            entry.modality,
+            entry.state.value,
+            entry.reason or entry.why,
+            style=_STYLE[entry.tier],
+        )
+    console.print(table)
