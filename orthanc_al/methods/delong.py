@@ -132,6 +132,24 @@ def auc_interval(scores: ArrayLike, labels: ArrayLike, level: float = 0.95) -> t
     return area, max(0.0, area - reach), min(1.0, area + reach)
 
 
+def expected_error(area: float, positives: int, negatives: int) -> float:
+    """Return the standard error that an AUC has on so many cases.
+
+    Hanley & McNeil, The meaning and use of the area under a ROC curve, Radiology 143:29, 1982, with
+    exponentially distributed scores. It needs no scores, so a margin can be set before any is seen.
+
+    Parameters
+    ----------
+    area
+        The AUC, in (0, 1).
+    positives, negatives
+        At least one each.
+    """
+    q1, q2 = area / (2.0 - area), 2.0 * area**2 / (1.0 + area)
+    spread = area * (1.0 - area) + (positives - 1) * (q1 - area**2) + (negatives - 1) * (q2 - area**2)
+    return float(np.sqrt(spread / (positives * negatives)))
+
+
 def _by_class(scores: Matrix, labels: ArrayLike) -> tuple[Matrix, Matrix]:
     y = np.asarray(labels)
     if scores.ndim != 2 or y.shape != scores.shape[1:]:
