@@ -1,0 +1,1 @@
+"""What an instance is, and when its study is complete."""

@@ -1,0 +1,67 @@
+"""The step ``triage``: tier, reason and read-by time of each prediction.
+
+They are written beside the predictions only; the step ``select`` decides what of them may be seen.
+"""
+
+from sqlalchemy import Connection
+
+from orthanc_al.domain import Study, StudyState, Tier
+from orthanc_al.inference.running import Models
+from orthanc_al.ledger import Job, Ledger, Outcome, models, predictions, studies
+from orthanc_al.ledger.predictions import StoredPrediction
+from orthanc_al.methods import urgency
+from orthanc_al.triage.tier import tier_of
+
+
+class TriageStage:
+    """Places the predictions of a study.
+
+    Parameters
+    ----------
+    ledger
+        Where they are.
+    running
+        The packages, whose manifests hold the thresholds.
+    targets
+        The tiers' target times.
+    """
+
+    def __init__(self, ledger: Ledger, running: Models, targets: urgency.Targets) -> None:
+        self._ledger = ledger
+        self._running = running
+        self._targets = targets
+
+    def run(self, job: Job) -> Outcome:
+        """Place the study that is the job's subject; outcome placed or superseded."""
+        with self._ledger.read() as connection:
+            study = studies.get(connection, job.subject)
+            if study is None or study.state is StudyState.ARRIVING:
+                return Outcome("superseded")
+            stored = predictions.of_revision(connection, study.study_instance_uid, study.revision)
+            priority = studies.priority(connection, study.study_instance_uid)
+        if not stored:
+            return Outcome("superseded")
+        placed = [(one, *self._place(one, study, priority)) for one in stored]
+
+        def write(connection: Connection) -> None:
+            for one, tier, why, read_by in placed:
+                predictions.place(connection, one.prediction, tier, why, read_by)
+
+        return Outcome("placed", write)
+
+    def _place(self, stored: StoredPrediction, study: Study, priority: str) -> tuple[Tier, str, int]:
+        said = stored.prediction
+        low, high = self._thresholds(stored)
+        tier, why = tier_of(said.finding, said.probability, said.ood, low, high)
+        believed = (
+            said.probability if said.ood <= 1.0 else 0.0
+        )  # outside of the domain: the plain review target
+        minutes = urgency.target_minutes(tier, believed, low, high, self._targets)
+        return tier, why, urgency.read_by(study.arrived_at, minutes, priority, self._targets)
+
+    def _thresholds(self, stored: StoredPrediction) -> tuple[float | None, float | None]:
+        with self._ledger.read() as connection:
+            folder = models.get(connection, stored.model.digest).folder
+        manifest = self._running.get(folder, stored.model).package.manifest
+        entry = next(entry for entry in manifest.findings if entry.name == stored.prediction.finding)
+        return entry.thresholds.low, entry.thresholds.high
