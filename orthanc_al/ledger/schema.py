@@ -241,6 +241,7 @@ reads = Table(
     Column("ai_shown", Boolean, nullable=False),
     # counts | superseded | conflict | waiting (for adjudication or a name)
     Column("state", String(16), nullable=False),
+    Column("supersedes", JSON, nullable=False, default=list),  # references of the reads that it replaces
     UniqueConstraint("reference", "finding"),
     Index("ix_reads_study", "study_instance_uid", "finding"),
 )
