@@ -177,6 +177,7 @@ def upgrade() -> None:
     sa.Column('reference', sa.String(length=256), nullable=False),
     sa.Column('ai_shown', sa.Boolean(), nullable=False),
     sa.Column('state', sa.String(length=16), nullable=False),
+    sa.Column('supersedes', sa.JSON(), nullable=False),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_reads')),
     sa.UniqueConstraint('reference', 'finding', name=op.f('uq_reads_reference_finding'))
     )
