@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, update
 
 from orthanc_al.ledger.curtain import lifted
 from orthanc_al.ledger.engine import upsert
@@ -88,3 +88,12 @@ def uids_of(connection: Connection, study_instance_uid: str) -> set[str]:
     """Return the SOP Instance UIDs of our objects about a study."""
     query = select(reports.c.sop_instance_uid).where(reports.c.study_instance_uid == study_instance_uid)
     return set(connection.execute(query).scalars())
+
+
+def note_orthanc_id(connection: Connection, study_instance_uid: str, orthanc_id: str) -> None:
+    """Write what Orthanc calls a study, for links to it."""
+    connection.execute(
+        update(studies)
+        .where(studies.c.study_instance_uid == study_instance_uid)
+        .values(orthanc_id=orthanc_id)
+    )

@@ -1,0 +1,182 @@
+"""What persons said of studies, and which of it counts.
+
+`record` is the one way in for all sources: reports that come back, labels, imports, the worklist page.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, select, update
+
+from orthanc_al.domain import ConfirmedRead, ReadSource, ReadValue, StudyState
+from orthanc_al.domain.precedence import Claim, ReadState, settle
+from orthanc_al.ledger import selections, studies, trail
+from orthanc_al.ledger.curtain import lifted
+from orthanc_al.ledger.engine import upsert
+from orthanc_al.ledger.schema import reads
+from orthanc_al.ledger.schema import studies as study_table
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedRead:
+    """What came of recording a read.
+
+    Attributes
+    ----------
+    state
+        Whether it counts.
+    new
+        False where it was recorded before: nothing was changed.
+    unblinded
+        Whether it was the read that an audit case was kept blind for: its results may leave now.
+    """
+
+    state: ReadState
+    new: bool
+    unblinded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRead:
+    """A read and what became of it.
+
+    Attributes
+    ----------
+    ai_shown
+        Whether the model's result could be seen when the study was read.
+    """
+
+    read: ConfirmedRead
+    state: ReadState
+    ai_shown: bool
+    received_at: float
+
+
+def record(
+    connection: Connection,
+    read: ConfirmedRead,
+    *,
+    received_at: float,
+    actor: str,
+    waits: bool = False,
+    supersedes: Collection[str] = (),
+) -> RecordedRead:
+    """Take in a read: its row, which reads count now, the end of a blind, the study off the worklist.
+
+    All in the caller's transaction; the same read again (reference and finding) changes nothing.
+
+    Parameters
+    ----------
+    received_at
+        Seconds since 1970.
+    actor
+        Who brought it, for the audit trail: the name of a person or of a source.
+    waits
+        It has no reader and the site does not trust that: kept, but it neither counts nor signs.
+    supersedes
+        References of the reads that it says it replaces.
+    """
+    uid = read.study_instance_uid
+    values = {
+        "study_instance_uid": uid,
+        "finding": read.finding,
+        "value": read.value.value,
+        "source": read.source.name.lower(),
+        "rank": int(read.source),
+        "reader": read.reader,
+        "read_at": read.read_at,
+        "received_at": received_at,
+        "reference": read.reference,
+        "ai_shown": _ai_shown(connection, uid, read.read_at),
+        "state": ReadState.WAITING.value if waits else ReadState.SUPERSEDED.value,
+        "supersedes": sorted(supersedes),
+    }
+    new = upsert(connection, reads, values, ["reference", "finding"]) == 1
+    states = _settle(connection, uid, read.finding)
+    state = states[read.reference]
+    if not new:
+        return RecordedRead(state, new=False, unblinded=False)
+    trail.record(
+        connection,
+        actor,
+        "read_recorded",
+        uid,
+        finding=read.finding,
+        source=values["source"],
+        state=state.value,
+    )
+    unblinded = False
+    if not waits:
+        unblinded = sign(connection, uid, received_at)
+    return RecordedRead(state, new=True, unblinded=unblinded)
+
+
+def sign(connection: Connection, study_instance_uid: str, at: float) -> bool:
+    """Note that a study was read: off the worklist, and a blind ends; return whether there was one."""
+    studies.close(connection, study_instance_uid, StudyState.READ, at)
+    return selections.sign(connection, study_instance_uid, at)
+
+
+def of_study(connection: Connection, study_instance_uid: str) -> list[StoredRead]:
+    """Return all reads of a study, oldest first."""
+    query = select(reads).where(reads.c.study_instance_uid == study_instance_uid)
+    return [_stored(row) for row in connection.execute(query.order_by(reads.c.id)).mappings()]
+
+
+def counting(connection: Connection, study_instance_uid: str) -> dict[str, StoredRead]:
+    """Return the read that counts for each finding of a study that has one."""
+    return {
+        one.read.finding: one
+        for one in of_study(connection, study_instance_uid)
+        if one.state is ReadState.COUNTS
+    }
+
+
+def _settle(connection: Connection, uid: str, finding: str) -> dict[str, ReadState]:
+    """Decide anew which reads of a finding count, and write it."""
+    query = select(reads).where(reads.c.study_instance_uid == uid, reads.c.finding == finding)
+    rows = connection.execute(query).mappings().all()
+    states = settle([_claim(row) for row in rows])
+    for row in rows:
+        if row["state"] != states[row["reference"]].value:
+            connection.execute(
+                update(reads).where(reads.c.id == row["id"]).values(state=states[row["reference"]].value)
+            )
+    return states
+
+
+def _ai_shown(connection: Connection, uid: str, read_at: float) -> bool:
+    """Whether a result could be seen at ``read_at``: on the page, in the PACS or in Orthanc.
+
+    A blind case is shown from the time on at which its first read was signed.
+    """
+    placed = select(study_table.c.placed_at).where(study_table.c.study_instance_uid == uid, lifted())
+    since: float | None = connection.execute(placed).scalar()
+    audit = selections.of_study(connection, uid).get(selections.AUDIT)
+    if since is not None and audit is not None and audit.signed_at is not None:
+        since = max(since, audit.signed_at)
+    return since is not None and read_at >= since
+
+
+def _claim(row: RowMapping) -> Claim:
+    return Claim(
+        _read(row), waits=row["state"] == ReadState.WAITING.value, supersedes=frozenset(row["supersedes"])
+    )
+
+
+def _read(row: RowMapping) -> ConfirmedRead:
+    return ConfirmedRead(
+        study_instance_uid=row["study_instance_uid"],
+        finding=row["finding"],
+        value=ReadValue(row["value"]),
+        source=ReadSource(row["rank"]),
+        reader=row["reader"],
+        read_at=row["read_at"],
+        reference=row["reference"],
+    )
+
+
+def _stored(row: RowMapping) -> StoredRead:
+    values: dict[str, Any] = dict(row)
+    return StoredRead(_read(row), ReadState(values["state"]), values["ai_shown"], values["received_at"])

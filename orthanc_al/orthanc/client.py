@@ -1,0 +1,147 @@
+"""What we say to Orthanc and ask of it, by pyorthanc; works from 1.10.1 on by asking what there is.
+
+Labels exist since 1.12.0, and on older ones ``/tools/find`` ignores them without a word and returns every
+study: nothing about labels is done unless ``GET /system`` says ``HasLabels``.
+"""
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import httpx
+from pyorthanc import Orthanc
+
+from orthanc_al.errors import OrthancError
+
+READ_BY: Final = "al-read-by"
+"""Metadata of a study: minutes since 1970, so that it sorts as an integer."""
+
+READ_BY_INDEX: Final = 4200
+"""Its number in ``UserMetadata``; writing by number works where the name is not configured, too."""
+
+_TIMEOUT_SECONDS: Final = 10.0
+_NOT_FOUND: Final = 404
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an Orthanc can do."""
+
+    version: str
+    has_labels: bool
+
+    def __str__(self) -> str:
+        labels = "with labels" if self.has_labels else "without labels (they exist since 1.12.0)"
+        return f"Orthanc {self.version}, {labels}"
+
+
+class OrthancClient:
+    """One Orthanc. All methods raise `OrthancError` where it is away, refuses us, or answers with an error.
+
+    Parameters
+    ----------
+    url
+        Of its REST API.
+    username, password
+        Empty where it asks for none.
+    """
+
+    def __init__(self, url: str, username: str = "", password: str = "") -> None:
+        self._url = url.rstrip("/")
+        self._api: Any = Orthanc(
+            self._url,
+            username or None,
+            password or None,
+            return_raw_response=True,
+            timeout=_TIMEOUT_SECONDS,
+            trust_env=False,  # an HTTP proxy of the environment is not for what stands beside us
+        )
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._api.close()
+
+    def capabilities(self) -> Capabilities:
+        """Ask what this Orthanc can do."""
+        system = self._ask(self._api.get_system).json()
+        return Capabilities(str(system.get("Version", "")), bool(system.get("HasLabels", False)))
+
+    def problems(self) -> list[str]:
+        """Return what is not well, each with what to do; for ``doctor``."""
+        named = self._ask(self._api.get_system).json().get("UserMetadata")
+        if named is None:  # before 1.12: a study that has the value tells by which key
+            keys: set[str] = set()
+            for study in self._ask(self._api.get_studies, params={"since": 0, "limit": 1}).json():
+                keys |= set(self._ask(self._api.get_studies_id_metadata, study).json())
+            known = str(READ_BY_INDEX) not in keys
+        else:
+            known = READ_BY in named
+        if known:
+            return []
+        configuration = f'"UserMetadata": {{"{READ_BY}": {READ_BY_INDEX}}}'
+        return [
+            f"Orthanc can't sort by when to read: put {configuration} into its file (see config/orthanc.json)"
+        ]
+
+    def find_study(self, study_instance_uid: str) -> str | None:
+        """Return Orthanc's own id of a study, None where it does not have it."""
+        answer = self._ask(self._api.post, f"{self._url}/tools/lookup", content=study_instance_uid)
+        for found in answer.json():
+            if found["Type"] == "Study":
+                return str(found["ID"])
+        return None
+
+    def put_read_by(self, orthanc_id: str, minutes: int) -> bool:
+        """Write when a study is to be read, once: return whether it was not written like this already.
+
+        Parameters
+        ----------
+        minutes
+            Since 1970, UTC.
+        """
+        value = str(minutes)
+        now = self._ask(self._api.get_studies_id_metadata_name, orthanc_id, READ_BY_INDEX, missing=True)
+        if now is not None and now.text.strip() == value:
+            return False
+        # pyorthanc has `data` for the body, which httpx would send as a form.
+        self._ask(self._api.put, f"{self._url}/studies/{orthanc_id}/metadata/{READ_BY_INDEX}", content=value)
+        return True
+
+    def labels(self, orthanc_id: str) -> set[str]:
+        """Return the labels of a study; only where there are labels."""
+        return set(self._ask(self._api.get_studies_id_labels, orthanc_id).json())
+
+    def put_labels(self, orthanc_id: str, wanted: Collection[str], ours: Collection[str]) -> None:
+        """Make ``wanted`` the only ones of the labels ``ours`` that a study has; others are left alone."""
+        now = self.labels(orthanc_id)
+        for label in sorted((set(ours) - set(wanted)) & now):
+            self._ask(self._api.delete_studies_id_labels_label, orthanc_id, label)
+        for label in sorted(set(wanted) - now):
+            self._ask(self._api.put_studies_id_labels_label, orthanc_id, label)
+
+    def labelled(self, label: str) -> Iterator[str]:
+        """Yield the Study Instance UID of each study with a label; none where there are no labels."""
+        if not self.capabilities().has_labels:
+            return
+        query = {"Level": "Study", "Query": {}, "Labels": [label], "Expand": True}
+        for study in self._ask(self._api.post_tools_find, query).json():
+            yield str(study["MainDicomTags"]["StudyInstanceUID"])
+
+    def _ask(self, call: Callable[..., Any], *args: Any, missing: bool = False, **kwargs: Any) -> Any:
+        """Return the answer; None for a 404 where something may be ``missing``."""
+        try:
+            answer: httpx.Response = call(*args, **kwargs)
+        except httpx.HTTPError as error:
+            raise OrthancError(f"Orthanc at {self._url} does not answer ({error}).") from error
+        if missing and answer.status_code == _NOT_FOUND:
+            return None
+        if answer.is_error:
+            raise OrthancError(
+                f"Orthanc at {self._url} answers {answer.status_code} to "
+                f"{answer.request.method} {answer.request.url.path}{_advice(answer.status_code)}."
+            )
+        return answer
+
+
+def _advice(status: int) -> str:
+    return ": check orthanc.username and orthanc.password" if status in (401, 403) else ""
