@@ -6,10 +6,12 @@
     any of them -> read | expired      (off the worklist)
     any of them -> arriving            (a new image came: the revision goes up)
 
-Each function is one transition and checks in its own statement that the study is still where the caller
+Each function is one transition and checks, under the write lock, that the study is still where the caller
 saw it; it returns False, and writes nothing, where the study has moved on.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from sqlalchemy import Connection, RowMapping, insert, select, update
@@ -80,9 +82,8 @@ def arrive(
             insert(studies).values(**_new(header, patient_key, received_at, read_by, image=image))
         )
     else:
-        changes = _filled(row, header, patient_key, image=image)
-        if image:
-            changes |= _reopened(row, received_at, read_by)
+        reopened = _reopened(row, received_at, read_by) if image else {}
+        changes = reopened | _filled(row, header, patient_key, image=image)
         if changes:
             connection.execute(update(studies).where(studies.c.study_instance_uid == uid).values(**changes))
     return _study(_known(connection, uid))
@@ -108,44 +109,25 @@ def priority(connection: Connection, study_instance_uid: str) -> str:
     return str(connection.execute(query).scalar() or "")
 
 
-def complete(connection: Connection, study: Study, evidence: str, at: float) -> bool:
+def complete(connection: Connection, seen: Study, evidence: str, at: float) -> bool:
     """Write that a revision is complete, and by which evidence.
 
     A study that was read meanwhile stays off the worklist; its revision counts as complete all the same,
     since a score of it can still be learned from.
     """
-    state = study.state if study.state in _OFF else StudyState.COMPLETE
-    return _move(
-        connection,
-        study,
-        (StudyState.ARRIVING, *_OFF),
-        state=state.value,
-        completed_revision=study.revision,
-        completion=evidence,
-        completed_at=at,
-    )
+    done = {"completed_revision": seen.revision, "completion": evidence, "completed_at": at}
+    return _move(connection, seen, (StudyState.ARRIVING,), done, StudyState.COMPLETE)
 
 
-def mark_scored(connection: Connection, study: Study) -> bool:
+def mark_scored(connection: Connection, seen: Study) -> bool:
     """Write that a complete revision has predictions."""
-    state = study.state if study.state in _OFF else StudyState.SCORED
-    return _move(connection, study, (*_JUDGED, *_OFF), state=state.value, reason=None)
+    return _move(connection, seen, _JUDGED, {"reason": None}, StudyState.SCORED)
 
 
-def mark_ineligible(connection: Connection, study: Study, reason: str, read_by: int) -> bool:
+def mark_ineligible(connection: Connection, seen: Study, reason: str, read_by: int) -> bool:
     """Write why a complete revision gets no score; it goes to the place of a study without one."""
-    if study.state in _OFF:
-        return _move(connection, study, _OFF, reason=reason)
-    return _move(
-        connection,
-        study,
-        _JUDGED,
-        state=StudyState.INELIGIBLE.value,
-        reason=reason,
-        tier="none",
-        why="",
-        read_by=read_by,
-    )
+    place = {"tier": "none", "why": "", "read_by": read_by}
+    return _move(connection, seen, _JUDGED, {"reason": reason}, StudyState.INELIGIBLE, place)
 
 
 def close(connection: Connection, study_instance_uid: str, state: StudyState, at: float) -> bool:
@@ -169,20 +151,26 @@ def close(connection: Connection, study_instance_uid: str, state: StudyState, at
     return bool(changed.rowcount)
 
 
-def _move(connection: Connection, study: Study, allowed: tuple[StudyState, ...], **values: Any) -> bool:
-    """Change a study that is still as the caller saw it: state and revision."""
-    if study.state not in allowed:
+def _move(
+    connection: Connection,
+    seen: Study,
+    allowed: tuple[StudyState, ...],
+    facts: dict[str, Any],
+    state: StudyState,
+    place: Mapping[str, Any] = MappingProxyType({}),
+) -> bool:
+    """Change a study that is still at the revision that the caller saw, in one of the states ``allowed``.
+
+    One that was read or has expired meanwhile takes the facts, but neither state nor place.
+    """
+    own = studies.c.study_instance_uid == seen.study_instance_uid
+    query = select(studies.c.state, studies.c.revision).where(own).with_for_update()
+    row = connection.execute(query).first()
+    if row is None or row.revision != seen.revision or StudyState(row.state) not in (*allowed, *_OFF):
         return False
-    changed = connection.execute(
-        update(studies)
-        .where(
-            studies.c.study_instance_uid == study.study_instance_uid,
-            studies.c.state == study.state.value,
-            studies.c.revision == study.revision,
-        )
-        .values(**values)
-    )
-    return bool(changed.rowcount)
+    moved = {} if StudyState(row.state) in _OFF else {"state": state.value, **place}
+    connection.execute(update(studies).where(own).values(**facts, **moved))
+    return True
 
 
 def _new(
@@ -234,6 +222,8 @@ def _reopened(row: RowMapping, received_at: float, read_by: int) -> dict[str, An
         "revision": row["revision"] + 1,
         "last_received_at": max(row["last_received_at"], received_at),
     }
+    if row["reason"] != TWO_PATIENTS:
+        changes["reason"] = None
     if StudyState(row["state"]) in _OFF:
         changes |= {
             "arrived_at": received_at,

@@ -1,0 +1,151 @@
+"""The step ``arrive``: what a spooled instance is, from its header, and which study it belongs to."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Connection
+
+from orthanc_al.assemble.kind import kind_of
+from orthanc_al.domain import patient_key
+from orthanc_al.domain.header import Header
+from orthanc_al.errors import NotAnInstanceError, SpoolFileError
+from orthanc_al.imaging.header import header_of
+from orthanc_al.imaging.reading import read_header
+from orthanc_al.ledger import Job, Ledger, Outcome, facts, instances, studies, trail
+from orthanc_al.ledger.instances import KnownInstance
+from orthanc_al.methods.urgency import Targets, unscored_read_by
+from orthanc_al.observe import logger
+from orthanc_al.pipeline import Step
+from orthanc_al.spool import Spool
+
+_log = logger("assemble")
+_CHUNK: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrived:
+    """An instance that has been looked at."""
+
+    instance_id: str
+    received_at: float
+    header: Header
+    kind: str
+    reason: str | None
+    sha256: str
+    changed: bool  # another one with this SOP Instance UID has other bytes
+
+
+class ArriveStage:
+    """Looks at instances that the spool took in.
+
+    Parameters
+    ----------
+    ledger, spool
+        Where they are.
+    targets
+        The tiers' target times: a new study stands on the worklist from its first instance on.
+    """
+
+    def __init__(self, ledger: Ledger, spool: Spool, targets: Targets) -> None:
+        self._ledger = ledger
+        self._spool = spool
+        self._targets = targets
+
+    def run(self, job: Job) -> Outcome:
+        """Look at the instance that is the job's subject.
+
+        Outcome image, other, report, duplicate, own or unusable.
+        """
+        with self._ledger.read() as connection:
+            known = instances.get(connection, job.subject)
+        if known is None:
+            raise SpoolFileError(f"The ledger has no instance {job.subject}; `orthanc-al doctor` rebuilds it")
+        if known.kind == "own":
+            return Outcome("own")
+        try:
+            header = header_of(read_header(self._spool.path(job.subject)))
+        except NotAnInstanceError as error:
+            return self._unusable(known, str(error))
+        arrived = self._arrived(known, header)
+        subjects = dict.fromkeys((Step.ASSEMBLE,), header.study_instance_uid)
+        return Outcome(arrived.kind, lambda connection: self._write(connection, arrived), subjects)
+
+    def _arrived(self, known: KnownInstance, header: Header) -> _Arrived:
+        sha256 = self._sha256(known.instance.id)
+        with self._ledger.read() as connection:
+            twins = [
+                twin
+                for twin in instances.of_sop(connection, header.sop_instance_uid)
+                if twin.instance.id != known.instance.id and twin.instance.sha256 is not None
+            ]
+        kind, reason = kind_of(header)
+        if kind != "own" and any(twin.instance.sha256 == sha256 for twin in twins):
+            kind, reason = "duplicate", "the same instance with the same bytes is here already"
+        changed = kind not in ("own", "duplicate") and bool(twins)
+        return _Arrived(known.instance.id, known.instance.received_at, header, kind, reason, sha256, changed)
+
+    def _write(self, connection: Connection, arrived: _Arrived) -> None:
+        before = instances.get(connection, arrived.instance_id)
+        first_time = before is not None and before.kind is None
+        instances.set_header(
+            connection,
+            arrived.instance_id,
+            kind=arrived.kind,
+            study_instance_uid=arrived.header.study_instance_uid,
+            series_instance_uid=arrived.header.series_instance_uid or None,
+            modality=arrived.header.modality or None,
+            sha256=arrived.sha256,
+            reason=arrived.reason,
+        )
+        if not first_time or arrived.kind in ("own", "duplicate"):
+            return
+        if arrived.changed:
+            self._note_change(connection, arrived)
+        self._join_study(connection, arrived)
+
+    def _join_study(self, connection: Connection, arrived: _Arrived) -> None:
+        header = arrived.header
+        before = studies.get(connection, header.study_instance_uid)
+        study = studies.arrive(
+            connection,
+            header,
+            _patient(connection, header),
+            arrived.received_at,
+            unscored_read_by(arrived.received_at, header.priority, self._targets),
+            image=arrived.kind == "image",
+        )
+        if study.reason == studies.TWO_PATIENTS and (before is None or before.reason != study.reason):
+            _log.warning("two_patients_in_one_study", study=study.study_instance_uid)
+            trail.record(connection, "worker", "two_patients_in_one_study", study.study_instance_uid)
+
+    @staticmethod
+    def _note_change(connection: Connection, arrived: _Arrived) -> None:
+        uid = arrived.header.sop_instance_uid
+        _log.warning("instance_changed", sop_instance_uid=uid, study=arrived.header.study_instance_uid)
+        trail.record(connection, "worker", "instance_changed", uid, study=arrived.header.study_instance_uid)
+
+    def _unusable(self, known: KnownInstance, reason: str) -> Outcome:
+        sha256 = self._sha256(known.instance.id)
+        _log.warning("instance_unusable", instance=known.instance.id, reason=reason)
+        return Outcome(
+            "unusable",
+            lambda connection: instances.set_header(
+                connection, known.instance.id, kind="unusable", sha256=sha256, reason=reason
+            ),
+        )
+
+    def _sha256(self, instance_id: str) -> str:
+        digest = hashlib.sha256()
+        with self._spool.open(instance_id) as file:
+            for start in range(0, len(file.data_set), _CHUNK):
+                digest.update(file.data_set[start : start + _CHUNK])
+        return digest.hexdigest()
+
+
+def _patient(connection: Connection, header: Header) -> str:
+    """Return the patient's key; one without an ID is a patient of her own, known by her study."""
+    salt = facts.patient_salt(connection)
+    if header.patient_id:
+        return patient_key(salt, header.patient_id, header.issuer)
+    return patient_key(salt, "", header.study_instance_uid)

@@ -1,0 +1,60 @@
+"""From the file of an instance to its scores by one model."""
+
+import time
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from orthanc_al.domain import ImageScore
+from orthanc_al.imaging.model_input import ModelInput, model_inputs
+from orthanc_al.inference.region import class_activation, region
+from orthanc_al.inference.running import RunningModel
+from orthanc_al.ledger.predictions import ScoredImage
+
+_BATCH: Final = 8
+"""Frames a run: more gain nothing on a CPU, and hold more memory."""
+
+
+def score_images(path: Path, instance_id: str, model: RunningModel) -> list[ScoredImage]:
+    """Return the scores of all frames of a Part 10 file.
+
+    Raises
+    ------
+    UndecodableError
+        No grey pixels can be had.
+    ModelError
+        The model gives no finite number.
+    """
+    spec = model.package.manifest.preprocessing
+    inputs = model_inputs(path, spec)
+    scored: list[ScoredImage] = []
+    while True:
+        started = time.perf_counter()
+        batch = list(islice(inputs, _BATCH))
+        if not batch:
+            return scored
+        scored.extend(_run(batch, instance_id, model, (time.perf_counter() - started) / len(batch)))
+
+
+def _run(
+    batch: list[ModelInput], instance_id: str, model: RunningModel, decode_seconds: float
+) -> Iterator[ScoredImage]:
+    started = time.perf_counter()
+    outputs = model.session.run(np.stack([one.pixels for one in batch]))
+    run_seconds = (time.perf_counter() - started) / len(batch)
+    for number, one in enumerate(batch):
+        regions = (
+            region(class_activation(outputs.feature_map[number], weight), one.rows, one.columns)
+            for weight in _columns(model)
+        )
+        score = ImageScore(
+            instance_id, one.frame, outputs.logits[number], outputs.embedding[number], tuple(regions)
+        )
+        yield ScoredImage(score, model.package.ref.digest, decode_seconds, run_seconds)
+
+
+def _columns(model: RunningModel) -> Iterable[np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
+    return model.head.T
