@@ -36,9 +36,10 @@ def main() -> None:
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     console = Console(width=140)
     results: list[Series] = []
-    with tempfile.TemporaryDirectory(prefix="orthanc-al-bench-", dir=options.folder) as folder, Progress(
-        console=console
-    ) as progress:
+    with (
+        tempfile.TemporaryDirectory(prefix="orthanc-al-bench-", dir=options.folder) as folder,
+        Progress(console=console) as progress,
+    ):
         for title, measure in _measures(Path(folder), options.rounds).items():
             if options.only and options.only not in title:
                 continue
@@ -88,7 +89,10 @@ def _print(console: Console, results: list[Series]) -> None:
             table.add_row(
                 series.measure if number == 0 else "",
                 who,
-                *(f"{figure:,.3g}" if figure < 100 else f"{figure:,.0f}" for figure in (min(values), median(values), max(values))),
+                *(
+                    f"{figure:,.3g}" if figure < 100 else f"{figure:,.0f}"
+                    for figure in (min(values), median(values), max(values))
+                ),
                 series.unit,
                 f"{series.ratio(who):.2f}x" if number else "",
             )

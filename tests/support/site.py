@@ -61,7 +61,17 @@ class StoreSCP:
         """Start it and wait until it listens."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._process = subprocess.Popen(
-            ["storescp", "+B", "-aet", self.ae_title, "-od", str(self.folder), "--fork", "+xa", str(self.port)],
+            [
+                "storescp",
+                "+B",
+                "-aet",
+                self.ae_title,
+                "-od",
+                str(self.folder),
+                "--fork",
+                "+xa",
+                str(self.port),
+            ],
             env={**os.environ, "TCP_NODELAY": "1"},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -100,7 +110,10 @@ class Site:
     """
 
     def __init__(
-        self, folder: Path, peers: Sequence[Mapping[str, Any]], changes: Mapping[str, Mapping[str, Any]] | None = None
+        self,
+        folder: Path,
+        peers: Sequence[Mapping[str, Any]],
+        changes: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         self.folder = folder
         self.port = free_port()
