@@ -3,6 +3,10 @@
 import hashlib
 import hmac
 import uuid
+from typing import Final
+
+# What made a file or asks for an association (PS3.7 D.3.3.2); drawn once as a random UUID (PS3.5 B.2).
+IMPLEMENTATION_CLASS_UID: Final = "2.25.141586123350697234988946153623774361799"
 
 
 def derived_uid(*parts: str) -> str:

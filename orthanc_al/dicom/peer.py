@@ -1,0 +1,62 @@
+"""A DICOM peer, and whether it is there."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from orthanc_al.dicom.association import Association, Proposal
+from orthanc_al.dicom.command import VERIFICATION_SOP_CLASS_UID
+from orthanc_al.dicom.statuses import describe
+from orthanc_al.errors import PeerRefusedError
+
+_IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A peer of the configuration.
+
+    Attributes
+    ----------
+    name
+        What deliveries are kept by.
+    roles
+        ``source``, ``destination``, ``results``.
+    """
+
+    name: str
+    ae_title: str
+    host: str
+    port: int
+    roles: Collection[str] = ()
+
+
+def echo(peer: Peer, calling_ae: str, timeout: float = 5.0) -> None:
+    """Ask a peer whether it is there (C-ECHO, PS3.7 9.1.5).
+
+    Parameters
+    ----------
+    timeout
+        For each step, in seconds.
+
+    Raises
+    ------
+    PeerUnreachableError
+        No association; the text says why.
+    PeerRefusedError
+        It answers, but not with success.
+    """
+    proposal = Proposal(VERIFICATION_SOP_CLASS_UID, (_IMPLICIT_VR_LITTLE_ENDIAN,))
+    with Association.open(
+        peer.host,
+        peer.port,
+        called_ae=peer.ae_title,
+        calling_ae=calling_ae,
+        proposals=[proposal],
+        connect_timeout=timeout,
+        answer_timeout=timeout,
+    ) as association:
+        response = association.echo()
+    if response.status != 0:
+        raise PeerRefusedError(
+            f"{peer.name} answers C-ECHO with {describe(response.status, response.comment)}"
+        )

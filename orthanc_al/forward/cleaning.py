@@ -1,0 +1,32 @@
+"""Taking files out of the spool once nothing needs them."""
+
+from typing import Final
+
+from orthanc_al.ledger import Ledger, deliveries, instances
+from orthanc_al.observe import now
+from orthanc_al.spool import Spool
+
+_AT_ONCE: Final = 500
+
+
+def clean(ledger: Ledger, spool: Spool, keep_seconds: float) -> int:
+    """Remove files that are delivered, old enough and without open work; return how many.
+
+    Parameters
+    ----------
+    keep_seconds
+        ``storage.keep_days``, counted from when the instance was received.
+    """
+    before = now() - keep_seconds
+    removed = 0
+    while True:
+        with ledger.read() as connection:
+            ids = deliveries.cleanable(connection, before, _AT_ONCE)
+        if not ids:
+            return removed
+        for instance_id in ids:
+            spool.remove(instance_id)
+        # Files first: after a crash in between the same ids are found again.
+        with ledger.write() as connection:
+            instances.set_cleaned(connection, ids)
+        removed += len(ids)

@@ -1,0 +1,8 @@
+"""Taking instances in: bytes into the spool, then the answer; nothing is decoded on this path."""
+
+from orthanc_al.receive.archive import Archive
+from orthanc_al.receive.intake import Intake, Session
+from orthanc_al.receive.recovery import recover
+from orthanc_al.receive.storage_scp import Listener
+
+__all__ = ["Archive", "Intake", "Listener", "Session", "recover"]

@@ -1,0 +1,210 @@
+"""The listener: a Storage SCP (PS3.4 annex B) with C-ECHO, on pynetdicom's acceptor."""
+
+import socket
+import threading
+import uuid
+import weakref
+from collections.abc import Sequence
+from typing import Any, Final
+
+from pynetdicom import evt
+from pynetdicom.pdu_primitives import A_RELEASE
+from sqlalchemy.exc import SQLAlchemyError
+
+from orthanc_al.dicom import Peer
+from orthanc_al.dicom.acceptor import Acceptor
+from orthanc_al.domain import Origin
+from orthanc_al.ledger import Ledger, associations
+from orthanc_al.observe import logger
+from orthanc_al.receive.intake import Intake, Session
+from orthanc_al.receive.policy import Accept, Decision, decide
+from orthanc_al.receive.recovery import recover
+from orthanc_al.spool import Spool
+
+_PROCESSING_FAILURE: Final = 0x0110  # PS3.7 C.5.18
+_REJECTED_PERMANENT, _BY_SERVICE_USER = 0x01, 0x01  # PS3.8 9.3.4
+_RETRY_SECONDS: Final = 5.0
+
+_log = logger("receive")
+
+
+class Listener:
+    """Takes instances from peers into the spool and the ledger.
+
+    Parameters
+    ----------
+    ae_title, host, port
+        Where we listen, and as whom.
+    peers
+        All configured peers; who of them may send is told by the role ``source``.
+    accept
+        ``listed``, ``observe`` or ``any`` (`orthanc_al.receive.policy`).
+    spool, ledger
+        Where instances go.
+    destinations
+        Names of the peers that get every instance.
+    maximum_associations
+        How many at once.
+    """
+
+    def __init__(
+        self,
+        *,
+        ae_title: str,
+        host: str,
+        port: int,
+        peers: Sequence[Peer],
+        accept: Accept,
+        spool: Spool,
+        ledger: Ledger,
+        destinations: Sequence[str],
+        maximum_associations: int = 64,
+    ) -> None:
+        self._ae_title = ae_title
+        self._peers = tuple(peers)
+        self._accept = accept
+        self._spool = spool
+        self._ledger = ledger
+        self._destinations = tuple(destinations)
+        self._intake = Intake(spool, ledger, destinations)
+        self._sessions: weakref.WeakKeyDictionary[Any, Session] = weakref.WeakKeyDictionary()
+        self._stopping = threading.Event()
+        self._catching_up = threading.Thread(target=self._catch_up, name="listener-recovery", daemon=True)
+        self._acceptor = Acceptor(
+            ae_title,
+            host,
+            port,
+            maximum_associations,
+            [
+                (evt.EVT_REQUESTED, self._on_requested),
+                (evt.EVT_C_STORE, self._on_store),
+                (evt.EVT_DIMSE_RECV, self._on_message),
+                (evt.EVT_ACSE_RECV, self._on_acse),
+                (evt.EVT_CONN_CLOSE, self._on_closed),
+            ],
+        )
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        return self._acceptor.port
+
+    def start(self) -> None:
+        """Rebuild what an earlier listener left undone, then take associations."""
+        with self._ledger.write() as connection:
+            lost = associations.lose_open(connection)
+        if lost:
+            _log.warning("associations_lost", associations=lost)
+        recover(self._spool, self._ledger, self._destinations)
+        self._catching_up.start()
+        self._acceptor.start()
+        _log.info("listener_started", ae_title=self._ae_title, port=self.port, accept=self._accept)
+
+    def stop(self) -> None:
+        """Take nothing new; what was acknowledged is safe."""
+        self._stopping.set()
+        self._acceptor.stop()
+        if self._catching_up.is_alive():
+            self._catching_up.join()
+
+    def _on_requested(self, event: Any) -> None:
+        association = event.assoc
+        request = association.requestor.primitive
+        calling, called = request.calling_ae_title.strip(), request.called_ae_title.strip()
+        address = association.requestor.address
+        decision = decide(
+            self._accept,
+            self._peers,
+            [_addresses(peer.host) for peer in self._peers],
+            own_ae=self._ae_title,
+            calling_ae=calling,
+            called_ae=called,
+            address=address,
+        )
+        if decision.objection is not None:
+            self._note_refusal(decision, calling, called, address)
+        if not decision.admitted:
+            association.acse.send_reject(_REJECTED_PERMANENT, _BY_SERVICE_USER, int(decision.diagnostic))
+            association.kill()
+            return
+        origin = Origin(calling, called, self._ae_title, decision.source, uuid.uuid4().hex, "dicom")
+        self._sessions[association] = Session(origin, address)
+
+    def _note_refusal(self, decision: Decision, calling: str, called: str, address: str) -> None:
+        _log.warning(
+            "caller_not_listed" if decision.admitted else "association_refused",
+            calling_ae=calling,
+            called_ae=called,
+            address=address,
+            reason=decision.objection,
+        )
+        try:
+            with self._ledger.write() as connection:
+                associations.refuse(
+                    connection,
+                    calling,
+                    called,
+                    address,
+                    decision.objection or "",
+                    observed_only=decision.admitted,
+                )
+        except SQLAlchemyError as error:
+            _log.error("refusal_not_written", error=str(error))
+
+    def _on_store(self, event: Any) -> int:
+        request = event.request
+        try:
+            with request.DataSet.getbuffer() as data_set:
+                return self._intake.store(
+                    self._sessions[event.assoc],
+                    str(request.AffectedSOPClassUID),
+                    str(request.AffectedSOPInstanceUID),
+                    str(event.context.transfer_syntax),
+                    (data_set,),
+                )
+        except Exception:  # noqa: BLE001 - a named border: one bad object must not end the association
+            _log.error("store_crashed", sop_instance_uid=str(request.AffectedSOPInstanceUID), exc_info=True)
+            return _PROCESSING_FAILURE
+
+    def _on_message(self, event: Any) -> None:
+        """Abort on a C-STORE request without a UID or data set, which pynetdicom would leave unanswered."""
+        message = event.message
+        if type(message).__name__ != "C_STORE_RQ":
+            return
+        command = message.command_set
+        if not (command.get("AffectedSOPInstanceUID") and command.get("AffectedSOPClassUID")) or (
+            command.get("CommandDataSetType") == 0x0101
+        ):
+            _log.error("store_request_incomplete", source=self._sessions[event.assoc].origin.source)
+            event.assoc.abort()
+
+    def _on_acse(self, event: Any) -> None:
+        session = self._sessions.get(event.assoc)
+        if session is not None and isinstance(event.primitive, A_RELEASE):
+            # All its requests have been answered by now: it is what a peer releases after.
+            self._intake.end(session, "released")
+
+    def _on_closed(self, event: Any) -> None:
+        session = self._sessions.get(event.assoc)
+        if session is not None:
+            self._intake.end(session, "aborted")
+
+    def _catch_up(self) -> None:
+        """Rebuild rows that could not be written when their instance came."""
+        while not self._stopping.wait(_RETRY_SECONDS):
+            if not self._intake.behind.is_set():
+                continue
+            self._intake.behind.clear()
+            try:
+                recover(self._spool, self._ledger, self._destinations)
+            except SQLAlchemyError as error:
+                self._intake.behind.set()
+                _log.error("ledger_not_written", error=str(error))
+
+
+def _addresses(host: str) -> frozenset[str]:
+    """Return the IP addresses of a host, none where its name is not known just now."""
+    try:
+        return frozenset(str(entry[4][0]) for entry in socket.getaddrinfo(host, None))
+    except OSError:
+        return frozenset()
