@@ -4,7 +4,9 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from orthanc_al.ledger import Ledger
 
@@ -55,3 +57,11 @@ def ledger(tmp_path: Path) -> Ledger:
     made = Ledger.create(f"sqlite:///{tmp_path}/ledger.sqlite")
     yield made
     made.close()
+
+
+@pytest.fixture
+def grey() -> NDArray[np.uint8]:
+    """A film of nothing, 8 bit: a bright blob on a ramp."""
+    rows, columns = np.mgrid[0:96, 0:80]
+    blob = 150 * np.exp(-((rows - 30) ** 2 + (columns - 50) ** 2) / 150)
+    return (blob + rows / 96 * 100).astype(np.uint8)

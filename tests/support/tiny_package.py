@@ -3,9 +3,17 @@
 The network is one convolution and a mean: enough for everything but medicine.
 """
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+
+from orthanc_al.domain.preprocessing import PreprocessingSpec
+from orthanc_al.inference.manifest import Calibration, FindingEntry, Manifest, Origin, Thresholds
+from orthanc_al.inference.package import ModelPackage, PackageContents, write_package
+from orthanc_al.methods.calibration import Calibrator
+from orthanc_al.methods.ood import Domain
 
 CHANNELS = 4
 
@@ -45,3 +53,46 @@ def tiny_model(size: int = 32, findings: int = 1, seed: int = 0, scale: float = 
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
+
+
+def tiny_package(
+    folder: Path,
+    *,
+    name: str = "tiny",
+    version: str = "1",
+    size: int = 32,
+    seed: int = 0,
+    low: float | None = None,
+    high: float | None = 0.7,
+    limit: float | None = None,
+    findings: tuple[str, ...] = ("pneumonia",),
+) -> ModelPackage:
+    """Write a package that loads; with ``limit`` it has a domain about 0 that ends at that distance."""
+    domain = None
+    if limit is not None:
+        identity = np.eye(CHANNELS, dtype=np.float32)
+        domain = Domain(np.zeros(CHANNELS, np.float32), identity, limit)
+    contents = PackageContents(tiny_model(size, len(findings), seed), domain)
+    thresholds = Thresholds(operating=0.5, high=high, low=low)
+    manifest = Manifest(
+        name=name,
+        version=version,
+        training_data="0" * 64,
+        files=contents.digests(),
+        preprocessing=PreprocessingSpec(size=size),
+        calibration=Calibration(
+            origin=Origin.FACTORY if low is None else Origin.SITE, by="a test", positives=0, negatives=0
+        ),
+        findings=tuple(
+            FindingEntry(
+                name=finding,
+                code_value="233604007",
+                code_scheme="SCT",
+                code_meaning="Pneumonia",
+                calibrator=Calibrator(),
+                thresholds=thresholds,
+            )
+            for finding in findings
+        ),
+    )
+    return write_package(folder, manifest, contents, "# tiny\n")

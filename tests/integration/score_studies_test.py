@@ -1,0 +1,247 @@
+"""From a spooled instance to a placed study: real radiographs, a real ONNX session, the real ledger."""
+
+import time
+from pathlib import Path
+
+import pytest
+from pydicom.uid import RLELossless
+from sqlalchemy import select
+
+from orthanc_al.domain import StudyState, Tier
+from orthanc_al.ledger import Ledger, instances, models, predictions, studies, trail
+from orthanc_al.ledger.schema import jobs
+from orthanc_al.score.match import ModelUse
+from tests.support.pipeline import TARGETS, Pipeline
+from tests.support.radiographs import radiographs, wrap
+from tests.support.tiny_package import tiny_package
+
+CHEST = ModelUse("tiny", ("CR", "DX"), ("CHEST",))
+
+
+@pytest.fixture
+def pipeline(ledger: Ledger, tmp_path: Path) -> Pipeline:
+    made = Pipeline(ledger, tmp_path, CHEST)
+    made.install(tiny_package(tmp_path / "package"))
+    return made
+
+
+def _study(pipeline: Pipeline, uid: str):
+    with pipeline.ledger.read() as connection:
+        return studies.get(connection, uid)
+
+
+def _settle(pipeline: Pipeline) -> None:
+    """Work until the quiet time is over and everything behind it is done."""
+    pipeline.work()
+    time.sleep(0.02)
+    pipeline.work()
+    with pipeline.ledger.read() as connection:
+        left = connection.execute(select(jobs.c.step, jobs.c.state, jobs.c.error)).all()
+    assert not [job for job in left if job.step in ("arrive", "score_image", "assemble", "score", "triage")]
+
+
+@pytest.mark.needs_data
+def test_radiographs_come_out_scored_with_a_tier_and_a_time(pipeline: Pipeline, data: Path, tmp_path: Path):
+    films = list(radiographs(data, 4))
+    for film in films:
+        pipeline.receive(film.save(tmp_path / "films"))
+    _settle(pipeline)
+    for film in films:
+        study = _study(pipeline, film.study_instance_uid)
+        assert study.state is StudyState.SCORED
+        with pipeline.ledger.read() as connection:
+            (stored,) = predictions.latest(connection, study.study_instance_uid)
+        assert 0 <= stored.prediction.probability <= 1
+        assert stored.prediction.tier in (Tier.HIGH, Tier.REVIEW)
+        assert stored.why.startswith("pneumonia ")
+        arrived = study.arrived_at / 60
+        assert arrived + TARGETS.high - 1 <= stored.read_by <= arrived + TARGETS.review
+        assert study.read_by == int(arrived + TARGETS.none)  # nothing leaves before the step select
+
+
+def test_monochrome1_and_12_bits_score_like_the_same_film_in_monochrome2(
+    pipeline: Pipeline, tmp_path: Path, grey
+):
+    for number, options in enumerate(({}, {"monochrome1": True}, {"bits": 12})):
+        path = tmp_path / f"{number}.dcm"
+        wrap(grey, number, **options).save_as(path, enforce_file_format=True)
+        pipeline.receive(path)
+    _settle(pipeline)
+    with pipeline.ledger.read() as connection:
+        logits = [
+            predictions.latest(connection, str(wrap(grey, number).StudyInstanceUID))[0].prediction.logit
+            for number in range(3)
+        ]
+    assert logits[1] == pytest.approx(logits[0], abs=1e-3)
+    assert logits[2] == pytest.approx(logits[0], abs=1e-3)
+
+
+def test_the_image_with_the_highest_probability_decides(pipeline: Pipeline, tmp_path: Path, grey):
+    for image, pixels in enumerate((grey, grey[::-1].copy(), grey.T.copy())):
+        path = tmp_path / f"{image}.dcm"
+        wrap(pixels, 1, image=image + 1).save_as(path, enforce_file_format=True)
+        pipeline.receive(path)
+    _settle(pipeline)
+    uid = str(wrap(grey, 1).StudyInstanceUID)
+    study = _study(pipeline, uid)
+    with pipeline.ledger.read() as connection:
+        (stored,) = predictions.latest(connection, uid)
+        ids = [one.instance.id for one in instances.of_study(connection, uid)]
+        scores = predictions.image_scores_of(connection, ids, stored.model.digest)
+    assert study.revision == 3
+    assert stored.images == 3
+    assert stored.prediction.logit == pytest.approx(max(float(score.logits[0]) for score in scores))
+    assert stored.instance_id in {
+        s.instance_id for s in scores if s.logits[0] == max(t.logits[0] for t in scores)
+    }
+
+
+def test_a_late_image_reopens_the_study_and_is_scored(pipeline: Pipeline, tmp_path: Path, grey):
+    uid = str(wrap(grey, 1).StudyInstanceUID)
+    for image in (1, 2):
+        path = tmp_path / f"{image}.dcm"
+        wrap(grey, 1, image=image).save_as(path, enforce_file_format=True)
+        pipeline.receive(path)
+        _settle(pipeline)
+        study = _study(pipeline, uid)
+        assert (study.revision, study.state) == (image, StudyState.SCORED)
+    with pipeline.ledger.read() as connection:
+        assert predictions.latest(connection, uid)[0].images == 2
+
+
+def test_the_same_instance_again_changes_nothing(pipeline: Pipeline, tmp_path: Path, grey):
+    path = tmp_path / "film.dcm"
+    wrap(grey, 1).save_as(path, enforce_file_format=True)
+    pipeline.receive(path)
+    _settle(pipeline)
+    again = pipeline.receive(path)
+    _settle(pipeline)
+    with pipeline.ledger.read() as connection:
+        assert instances.get(connection, again).kind == "duplicate"
+    assert _study(pipeline, str(wrap(grey, 1).StudyInstanceUID)).revision == 1
+
+
+def test_the_same_uid_with_other_bytes_is_kept_and_noted(pipeline: Pipeline, tmp_path: Path, grey):
+    path = tmp_path / "film.dcm"
+    for pixels in (grey, grey[::-1].copy()):
+        wrap(pixels, 1).save_as(path, enforce_file_format=True)
+        pipeline.receive(path)
+    _settle(pipeline)
+    with pipeline.ledger.read() as connection:
+        events = [line["action"] for line in trail.recent(connection)]
+    assert events[0] == "instance_changed"
+    assert _study(pipeline, str(wrap(grey, 1).StudyInstanceUID)).revision == 2
+
+
+def test_two_patients_under_one_study_uid_are_kept_and_not_scored(pipeline: Pipeline, tmp_path: Path, grey):
+    first, second = wrap(grey, 1), wrap(grey, 2)
+    second.StudyInstanceUID = first.StudyInstanceUID
+    for number, dataset in enumerate((first, second)):
+        path = tmp_path / f"{number}.dcm"
+        dataset.save_as(path, enforce_file_format=True)
+        pipeline.receive(path)
+    _settle(pipeline)
+    study = _study(pipeline, str(first.StudyInstanceUID))
+    assert (study.state, study.reason) == (StudyState.INELIGIBLE, studies.TWO_PATIENTS)
+    with pipeline.ledger.read() as connection:
+        assert len(instances.of_study(connection, study.study_instance_uid)) == 2
+        assert predictions.latest(connection, study.study_instance_uid) == []
+
+
+def _odd(name: str, dataset) -> str:
+    """Make a valid film odd; returns the words that the reason must hold."""
+    if name == "colour":
+        dataset.PhotometricInterpretation = "RGB"
+        return "colour image (RGB)"
+    if name == "no pixel data":
+        del dataset.PixelData
+        return "there is no pixel data"
+    if name == "declares more than it has":
+        dataset.Rows = dataset.Columns = 60000
+        return "are declared"
+    if name == "truncated":
+        dataset.PixelData = dataset.PixelData[:100]
+        return "100 are there"
+    if name == "hand":
+        dataset.BodyPartExamined = "HAND"
+        return "no model is configured for DX of HAND"
+    dataset.Modality = "CT"
+    return "no model is configured for modality CT"
+
+
+@pytest.mark.parametrize(
+    "name", ["colour", "no pixel data", "declares more than it has", "truncated", "hand", "modality"]
+)
+def test_a_study_that_can_t_be_scored_says_why(pipeline: Pipeline, tmp_path: Path, grey, name: str):
+    dataset = wrap(grey, 1)
+    words = _odd(name, dataset)
+    path = tmp_path / "odd.dcm"
+    dataset.save_as(path, enforce_file_format=True)
+    pipeline.receive(path)
+    _settle(pipeline)
+    study = _study(pipeline, str(dataset.StudyInstanceUID))
+    assert study.state is StudyState.INELIGIBLE
+    assert words in study.reason
+
+
+def test_bytes_that_are_no_data_set_are_marked_and_stop_nothing(pipeline: Pipeline, tmp_path: Path, grey):
+    ids = [
+        pipeline.receive_bytes(junk, "1.2", f"1.2.{number}", syntax)
+        for number, junk in enumerate(
+            (b"", b"\x08\x00\x05\x00ZZ\xff\xff", b"GET / HTTP/1.1\r\n", b"\xff" * 400)
+        )
+        for syntax in (
+            "1.2.840.10008.1.2",
+            "1.2.840.10008.1.2.1",
+            "1.2.840.10008.1.2.1.99",
+            "1.2.3",
+            RLELossless,
+        )
+    ]
+    path = tmp_path / "film.dcm"
+    wrap(grey, 1).save_as(path, enforce_file_format=True)
+    pipeline.receive(path)
+    _settle(pipeline)
+    with pipeline.ledger.read() as connection:
+        assert {instances.get(connection, one).kind for one in ids} == {"unusable"}
+        assert all(instances.get(connection, one).reason for one in ids)
+    assert _study(pipeline, str(wrap(grey, 1).StudyInstanceUID)).state is StudyState.SCORED
+
+
+def test_a_promotion_is_taken_up_by_the_next_study(pipeline: Pipeline, tmp_path: Path, grey):
+    second = tiny_package(tmp_path / "second", version="2", seed=1)
+    path = tmp_path / "film.dcm"
+    digests = []
+    for number in (1, 2):
+        wrap(grey, number).save_as(path, enforce_file_format=True)
+        pipeline.receive(path)
+        _settle(pipeline)
+        with pipeline.ledger.read() as connection:
+            (stored,) = predictions.latest(connection, str(wrap(grey, number).StudyInstanceUID))
+        digests.append(stored.model.digest)
+        if number == 1:
+            with pipeline.ledger.write() as connection:
+                parent = digests[0]
+                models.add(
+                    connection,
+                    second.ref,
+                    second.folder,
+                    parent=parent,
+                    origin="retrained",
+                    state="candidate",
+                )
+                models.promote(connection, second.ref.digest, "a test", "a test")
+    assert digests[1] == second.ref.digest != digests[0]
+
+
+def test_a_film_far_from_the_domain_goes_to_review_whatever_its_score(ledger: Ledger, tmp_path: Path, grey):
+    pipeline = Pipeline(ledger, tmp_path, CHEST)
+    pipeline.install(tiny_package(tmp_path / "package", limit=1e-3, high=0.0))
+    path = tmp_path / "film.dcm"
+    wrap(grey, 1).save_as(path, enforce_file_format=True)
+    pipeline.receive(path)
+    _settle(pipeline)
+    with pipeline.ledger.read() as connection:
+        (stored,) = predictions.latest(connection, str(wrap(grey, 1).StudyInstanceUID))
+    assert stored.prediction.tier is Tier.REVIEW
+    assert "outside of the model's domain" in stored.why
