@@ -1,1 +1,6 @@
 """Model packages, and running them."""
+
+from orthanc_al.inference.package import ModelPackage, load_package
+from orthanc_al.inference.running import Models, RunningModel
+
+__all__ = ["ModelPackage", "Models", "RunningModel", "load_package"]

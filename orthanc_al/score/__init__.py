@@ -1,1 +1,7 @@
 """From instances to a study's predictions."""
+
+from orthanc_al.score.images import score_images
+from orthanc_al.score.match import ModelUse
+from orthanc_al.score.stage import ScoreImageStage, Scorer, ScoreStage
+
+__all__ = ["ModelUse", "ScoreImageStage", "ScoreStage", "Scorer", "score_images"]
