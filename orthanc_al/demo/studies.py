@@ -5,7 +5,7 @@ two of the 42 are no chest films. Nothing in a data set tells what is on its fil
 """
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from importlib import resources
 from typing import Final
 
@@ -40,14 +40,14 @@ def demo_films() -> NDArray[np.uint8]:
         return np.asarray(archive["films"], np.uint8)
 
 
-def demo_datasets(at: datetime, seed: int = 0) -> Iterator[FileDataset]:
+def demo_datasets(at: float, seed: int = 0) -> Iterator[FileDataset]:
     """Yield one study of one image for each film, in the order of their study times.
 
     Parameters
     ----------
     at
-        When the last one was made; the others came some minutes apart before it. Other times give other
-        UIDs, so that a demo can be run again beside an earlier one.
+        When the last one was made, in seconds since 1970; the others came some minutes apart before it.
+        Other times give other UIDs, so that a demo can be run again beside an earlier one.
     seed
         Order of the films, and the patients' ages.
 
@@ -59,9 +59,10 @@ def demo_datasets(at: datetime, seed: int = 0) -> Iterator[FileDataset]:
     """
     rng = np.random.default_rng(seed)
     films = demo_films()[rng.permutation(len(demo_films()))]
+    last = datetime.fromtimestamp(at, UTC)
     for number, film in enumerate(films, start=1):
-        made = at - timedelta(minutes=_MINUTES_APART * (len(films) - number))
-        yield _study(film, number, made, f"{seed} {at.isoformat()}", int(rng.integers(365, 6 * 365)))
+        made = last - timedelta(minutes=_MINUTES_APART * (len(films) - number))
+        yield _study(film, number, made, f"{seed} {last.isoformat()}", int(rng.integers(365, 6 * 365)))
 
 
 def _study(film: NDArray[np.uint8], number: int, made: datetime, run: str, age_days: int) -> FileDataset:
