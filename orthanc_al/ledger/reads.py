@@ -5,7 +5,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, RowMapping, select, update
 
@@ -14,8 +14,10 @@ from orthanc_al.domain.precedence import Claim, ReadState, settle
 from orthanc_al.ledger import selections, studies, trail
 from orthanc_al.ledger.curtain import lifted
 from orthanc_al.ledger.engine import upsert
-from orthanc_al.ledger.schema import reads
+from orthanc_al.ledger.schema import audit_trail, reads
 from orthanc_al.ledger.schema import studies as study_table
+
+_FINISHED: Final = "study_finished"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,16 +108,23 @@ def record(
         source=values["source"],
         state=state.value,
     )
-    unblinded = False
-    if not waits:
-        unblinded = sign(connection, uid, received_at)
-    return RecordedRead(state, new=True, unblinded=unblinded)
+    return RecordedRead(state, new=True, unblinded=not waits and _sign(connection, uid, received_at))
 
 
-def sign(connection: Connection, study_instance_uid: str, at: float) -> bool:
-    """Note that a study was read: off the worklist, and a blind ends; return whether there was one."""
-    studies.close(connection, study_instance_uid, StudyState.READ, at)
-    return selections.sign(connection, study_instance_uid, at)
+def finish(connection: Connection, study_instance_uid: str, at: float, actor: str) -> bool:
+    """Note that a study is done with, without a word on any finding; return whether that ended a blind."""
+    trail.record(connection, actor, _FINISHED, study_instance_uid)
+    return _sign(connection, study_instance_uid, at)
+
+
+def finished_by(connection: Connection, study_instance_uid: str, actor: str) -> bool:
+    """Whether an actor has finished a study before."""
+    query = select(audit_trail.c.id).where(
+        audit_trail.c.subject == study_instance_uid,
+        audit_trail.c.actor == actor,
+        audit_trail.c.action == _FINISHED,
+    )
+    return connection.execute(query).first() is not None
 
 
 def of_study(connection: Connection, study_instance_uid: str) -> list[StoredRead]:
@@ -131,6 +140,11 @@ def counting(connection: Connection, study_instance_uid: str) -> dict[str, Store
         for one in of_study(connection, study_instance_uid)
         if one.state is ReadState.COUNTS
     }
+
+
+def _sign(connection: Connection, study_instance_uid: str, at: float) -> bool:
+    studies.close(connection, study_instance_uid, StudyState.READ, at)
+    return selections.sign(connection, study_instance_uid, at)
 
 
 def _settle(connection: Connection, uid: str, finding: str) -> dict[str, ReadState]:

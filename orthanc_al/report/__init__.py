@@ -1,1 +1,6 @@
 """What we say of a study to others: structured report, key object selection, labels and metadata."""
+
+from orthanc_al.report.mirror import MirrorStage
+from orthanc_al.report.stage import ReportStage
+
+__all__ = ["MirrorStage", "ReportStage"]
