@@ -1,1 +1,7 @@
-"""How the next model is made: at a site each night, and once in the factory."""
+"""Learns from confirmed reads: snapshot, fit, calibrate, judge, and promote or keep."""
+
+from orthanc_al.learn.fit import Guarantee
+from orthanc_al.learn.pccp import Plan, load_plan
+from orthanc_al.learn.stage import RetrainStage
+
+__all__ = ["Guarantee", "Plan", "RetrainStage", "load_plan"]

@@ -209,12 +209,12 @@ def change_records(connection: Connection, model_name: str) -> list[dict[str, An
     return [dict(row) for row in connection.execute(query).mappings()]
 
 
-def was_judged(connection: Connection, champion: str, dataset_digest: str) -> bool:
-    """Whether a candidate from this data set was judged against this champion already."""
-    query = select(records.c.id).where(
+def was_judged(connection: Connection, champion: str, dataset_digest: str, version: str) -> bool:
+    """Whether the candidate that has this version was judged against this champion already."""
+    query = select(records.c.content).where(
         records.c.champion == champion, records.c.dataset_digest == dataset_digest
     )
-    return connection.execute(query.limit(1)).first() is not None
+    return any(content["candidate_version"] == version for content in connection.execute(query).scalars())
 
 
 def _same_finding() -> ColumnElement[bool]:

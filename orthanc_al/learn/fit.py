@@ -1,0 +1,108 @@
+"""From a snapshot to what it proposes for one finding: a new head, or new borders for the old one.
+
+What all of it starts from is the factory's package and never the champion's: each night is the same
+function of all labels, whatever the nights before made of some of them.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orthanc_al.learn.finding_model import Borders, FindingModel
+from orthanc_al.learn.snapshot import Cases, Role, Snapshot
+from orthanc_al.methods.calibration import fit_calibrator
+from orthanc_al.methods.conformal import high_threshold, low_threshold
+from orthanc_al.methods.head import fit_head
+
+
+@dataclass(frozen=True, slots=True)
+class Guarantee:
+    """What the tiers promise: ``[triage]`` of the configuration.
+
+    Attributes
+    ----------
+    miss_rate
+        alpha: most positives that may be ranked low, as a share.
+    false_alarm_rate
+        Most negatives that may be ranked high, as a share.
+    delta
+        Probability with which each may be exceeded all the same.
+    """
+
+    miss_rate: float
+    false_alarm_rate: float
+    delta: float
+
+
+def refit(snapshot: Snapshot, anchor: FindingModel) -> FindingModel:
+    """Return the factory's finding with a head fitted to all training labels, about the factory's head."""
+    train = snapshot.select(anchor.name, Role.TRAIN)
+    if not train.rows:
+        return anchor
+    return anchor.with_head(fit_head(train.embeddings, train.labels, anchor.weight, float(anchor.bias)))
+
+
+def recalibrate(snapshot: Snapshot, model: FindingModel, anchor: FindingModel) -> FindingModel:
+    """Return the model with a calibrator from the audit, drawn towards the factory's.
+
+    Without audit labels of its fold it is the factory's calibrator.
+    """
+    audit = snapshot.select(model.name, Role.CALIBRATION)
+    return replace(
+        model, calibrator=fit_calibrator(_logits(model, audit), audit.labels, centre=anchor.calibrator)
+    )
+
+
+def set_borders(
+    snapshot: Snapshot, model: FindingModel, anchor: FindingModel, guarantee: Guarantee
+) -> FindingModel:
+    """Return the model with the borders that the site's audit supports.
+
+    The low tier has to be earned by audited positives of the fold ``thresholds`` and is withdrawn when too
+    many audits stay unread. The high border is bounded by audited negatives likewise, and where they are
+    too few it flags as many as the factory's does, as the operating threshold always does.
+    """
+    audit = snapshot.select(model.name, Role.THRESHOLDS)
+    p = _probabilities(model, audit)
+    outside = audit.ood > 1.0  # always ranked review: never missed, never a false alarm of the tier
+    low = low_threshold(np.where(outside, np.inf, p)[audit.labels == 1], guarantee.miss_rate, guarantee.delta)
+    high = high_threshold(
+        np.where(outside, -np.inf, p)[audit.labels == 0], guarantee.false_alarm_rate, guarantee.delta
+    )
+    moved = _Transfer(snapshot, model, anchor)
+    borders = Borders(
+        operating=moved(anchor.borders.operating),
+        high=high.value if high is not None else moved.optional(anchor.borders.high),
+        low=low.value if low is not None and snapshot.answered else None,
+    )
+    if borders.low is not None and borders.high is not None and borders.low > borders.high:
+        # The two classes are so far apart that the borders cross: what lies between is certain either way.
+        borders = replace(borders, low=borders.high)
+    return replace(model, borders=borders)
+
+
+class _Transfer:
+    """Moves a border of the factory's to where the new model flags the same share of unchosen cases."""
+
+    def __init__(self, snapshot: Snapshot, model: FindingModel, anchor: FindingModel) -> None:
+        audit = snapshot.select(model.name, Role.CALIBRATION)
+        self._old, self._new = _probabilities(anchor, audit), _probabilities(model, audit)
+
+    def __call__(self, border: float) -> float:
+        above = int((self._old >= border).sum())
+        if not 0 < above < self._old.size:
+            return border  # no case tells where it belongs
+        ordered = np.sort(self._new)
+        return float((ordered[-above] + ordered[-above - 1]) / 2.0)
+
+    def optional(self, border: float | None) -> float | None:
+        return None if border is None else self(border)
+
+
+def _probabilities(model: FindingModel, cases: Cases) -> NDArray[np.float64]:
+    return model.calibrator.probability(_logits(model, cases))
+
+
+def _logits(model: FindingModel, cases: Cases) -> NDArray[np.float64]:
+    return model.logits(cases.embeddings) if cases.rows else np.empty(0)

@@ -1,0 +1,176 @@
+"""The data set of a night: which case may train, which may calibrate, which may judge."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orthanc_al.ledger.learning import LabelledCase, Response
+from orthanc_al.ledger.selections import AUDIT
+
+
+class Role(StrEnum):
+    """What a case is for: the folds of the audit, training, or nothing."""
+
+    TRAIN = "train"
+    CALIBRATION = "calibration"
+    THRESHOLDS = "thresholds"
+    GATE = "gate"
+    LEFT_OUT = "left_out"
+
+
+@dataclass(frozen=True, slots=True)
+class Cases:
+    """Labelled cases of one finding and one role.
+
+    Attributes
+    ----------
+    embeddings
+        float64, shape (n, d).
+    labels
+        0 or 1, shape (n,).
+    ood
+        Distance over the domain's limit, shape (n,).
+    rows
+        The cases themselves, length n.
+    """
+
+    embeddings: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    ood: NDArray[np.float64]
+    rows: tuple[LabelledCase, ...]
+
+    @property
+    def positives(self) -> int:
+        """How many have the finding."""
+        return int(self.labels.sum())
+
+    @property
+    def negatives(self) -> int:
+        """How many have it not."""
+        return len(self.rows) - self.positives
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All labelled cases of one backbone, each with its role.
+
+    Attributes
+    ----------
+    anchor
+        Digest of the factory package whose backbone gave the embeddings.
+    cases
+        Ordered by Study Instance UID and finding.
+    roles
+        One a case.
+    folds
+        Of each patient in it: what the ledger has to keep.
+    response
+        To the audits that were drawn long enough ago.
+    answered
+        Whether enough of them were read for a guarantee to rest on them.
+    """
+
+    anchor: str
+    cases: tuple[LabelledCase, ...]
+    roles: tuple[Role, ...]
+    folds: Mapping[str, str]
+    response: Response
+    answered: bool
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of what is learned from, in canonical JSON."""
+        return hashlib.sha256(json.dumps(self.content(), sort_keys=True).encode()).hexdigest()
+
+    def content(self) -> dict[str, Any]:
+        """Return what the ledger keeps: every label, role and propensity, and embeddings by their digest."""
+        return {
+            "anchor": self.anchor,
+            "answered": self.answered,
+            "cases": [_row(case, role) for case, role in zip(self.cases, self.roles, strict=True)],
+        }
+
+    def select(self, finding: str, role: Role) -> Cases:
+        """Return the cases of one finding and role."""
+        rows = tuple(
+            case
+            for case, own in zip(self.cases, self.roles, strict=True)
+            if own is role and case.finding == finding
+        )
+        width = self.cases[0].embedding.size if self.cases else 0
+        return Cases(
+            embeddings=np.array([case.embedding for case in rows], np.float64).reshape(len(rows), width),
+            labels=np.array([case.present for case in rows], np.int64),
+            ood=np.array([case.ood for case in rows], np.float64),
+            rows=rows,
+        )
+
+    @property
+    def audit_overlap(self) -> float:
+        """Share of the audited cases that can judge nothing, since their patients were trained on before."""
+        audits = [role for case, role in zip(self.cases, self.roles, strict=True) if case.kind == AUDIT]
+        return audits.count(Role.TRAIN) / len(audits) if audits else 0.0
+
+
+def build(
+    anchor: str,
+    cases: Iterable[LabelledCase],
+    known_folds: Mapping[str, str],
+    audited: Mapping[str, str],
+    response: Response,
+    max_unread_share: float,
+) -> Snapshot:
+    """Give each case its role.
+
+    A patient stays in the fold that she first had. One who has none yet is for the audit if a study of
+    hers was ever drawn for it, and trains otherwise. Of a patient of the audit only blind audited reads
+    count; her other studies are left out, since no patient may be in training and test.
+
+    Parameters
+    ----------
+    anchor
+        Digest of the factory package.
+    cases
+        From `orthanc_al.ledger.learning.labelled_cases`.
+    known_folds, audited
+        By patient key: the fold that the ledger has, and the fold of her audits.
+    response
+        To the audits.
+    max_unread_share
+        Share of them that may be unread.
+    """
+    ordered = tuple(sorted(cases, key=lambda case: (case.study_instance_uid, case.finding)))
+    folds = {
+        case.patient_key: known_folds.get(case.patient_key) or audited.get(case.patient_key, Role.TRAIN.value)
+        for case in ordered
+    }
+    roles = tuple(_role(case, folds[case.patient_key]) for case in ordered)
+    answered = response.unread_share <= max_unread_share
+    return Snapshot(anchor, ordered, roles, folds, response, answered)
+
+
+def _role(case: LabelledCase, fold: str) -> Role:
+    if fold == Role.TRAIN:
+        return Role.TRAIN
+    return Role(fold) if case.kind == AUDIT and not case.ai_shown else Role.LEFT_OUT
+
+
+def _row(case: LabelledCase, role: Role) -> dict[str, Any]:
+    return {
+        "study": case.study_instance_uid,
+        "finding": case.finding,
+        "present": case.present,
+        "kind": case.kind,
+        "propensity": case.propensity,
+        "role": role.value,
+        "ai_shown": case.ai_shown,
+        "ood": case.ood,
+        "embedding": hashlib.sha256(np.ascontiguousarray(case.embedding, "<f4").tobytes()).hexdigest(),
+    }
