@@ -39,4 +39,5 @@ def tier_of(
         return Tier.REVIEW, f"{said}, between the thresholds {low:.2f} and {high:.2f}"
     if high is not None:
         return Tier.REVIEW, f"{said}, not above the high threshold {high:.2f}"
-    return Tier.REVIEW, f"{said}; too few audit labels for thresholds"
+    missing = "thresholds" if low is None else "a high threshold"
+    return Tier.REVIEW, f"{said}; too few audit labels for {missing}"
