@@ -178,14 +178,14 @@ def _subgroups(test: GateCases, plan: Plan, margin: float) -> Iterator[Check]:
 
 
 def _flips(test: GateCases, plan: Plan) -> Check:
-    """Check (e): few of the negatives that were rightly below the operating threshold rise above it."""
+    """Check (e): few negatives that were rightly below the operating threshold rise above it."""
     right = (test.labels == 0) & ~test.champion.flagged
     flipped = int((right & test.candidate.flagged).sum())
-    share = flipped / max(1, int(right.sum()))
+    share = flipped / test.negatives
     bar = plan.gate.max_flipped_negatives
     return Check(
         "flipped negatives",
         share <= bar,
-        f"{flipped} of {int(right.sum())} negatives rise above the operating threshold (at most {bar:.0%})",
+        f"{flipped} of {test.negatives} negatives rise above the operating threshold (at most {bar:.0%})",
         {"share": share, "bar": bar},
     )

@@ -64,7 +64,7 @@ class Gate(_Table):
     calibration_margin
         Most that the negative log likelihood may be worse, in nats a case.
     max_flipped_negatives
-        Share of the negatives below the operating threshold that may come above it.
+        Share of the negatives that may rise from below the operating threshold to above it.
     subgroup_min
         Cases of each class from which a subgroup is judged.
     resamples

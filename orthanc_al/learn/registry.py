@@ -56,13 +56,11 @@ def make_package(
     """
     weight = np.stack([model.weight for model in models], axis=1)
     bias = np.array([model.bias for model in models], np.float32)
-    covariances = [model.covariance for model in models]
+    covariances = [model.covariance for model in models if model.covariance is not None]
     contents = PackageContents(
         model=swap_head(parent.contents.model, weight, bias),
         domain=parent.contents.domain,
-        covariance=(
-            np.stack([one for one in covariances if one is not None]) if None not in covariances else None
-        ),
+        covariance=np.stack(covariances) if len(covariances) == len(models) else None,
     )
     _check_parity(parent, contents.model, models, parity)
     manifest = _manifest(parent, contents, models, snapshot, version)

@@ -1,0 +1,258 @@
+"""Nights of learning through the ledger: reads come in, the gate decides, one row makes a package live."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sqlalchemy import func, select
+
+from orthanc_al.inference.head_swap import read_head
+from orthanc_al.inference.package import load_package
+from orthanc_al.learn import Guarantee, Plan, RetrainStage
+from orthanc_al.ledger import Job, Ledger, learning, models, selections
+from orthanc_al.ledger.schema import change_records, patient_folds
+from orthanc_al.ledger.selections import AUDIT, QUERY, Selection
+from orthanc_al.methods import audit
+from orthanc_al.pipeline import Step
+from tests.support.learning_ledger import FINDING, put_prediction, put_read, put_study
+from tests.support.tiny_package import tiny_package
+
+NIGHT = 1_800_000_000.0
+GUARANTEE = Guarantee(miss_rate=0.05, false_alarm_rate=0.10, delta=0.10)
+
+
+@dataclass
+class Hospital:
+    """A site whose films the factory's head ranks poorly, and a radiologist who is always right."""
+
+    ledger: Ledger
+    folder: Path
+    random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(11))
+    studies: int = 0
+
+    def __post_init__(self) -> None:
+        self.package = tiny_package(self.folder / "factory", name="cxr")
+        with self.ledger.write() as connection:
+            models.install(connection, self.package.ref, self.package.folder)
+        factory = read_head(self.package.contents.model)[0][:, 0]
+        across = np.array(
+            [factory[1], -factory[0], factory[3], -factory[2]]
+        )  # tells what the factory ignores
+        self.truth = factory / np.linalg.norm(factory) + 0.8 * across / np.linalg.norm(across)
+
+    def read(self, kind: str, count: int, *, wrong: float = 0.0, ai_shown: bool = False) -> None:
+        """``count`` studies of as many patients arrive, are scored, drawn and read."""
+        with self.ledger.write() as connection:
+            for _ in range(count):
+                self.studies += 1
+                uid = f"1.2.{self.studies}"
+                embedding = self.random.normal(size=4)
+                present = bool(4.0 * (embedding @ self.truth) - 3.0 + self.random.logistic() > 0)
+                put_study(connection, uid, arrived_at=NIGHT, sex=self.random.choice(["F", "M"]))
+                logit = float(embedding @ read_head(self.package.contents.model)[0][:, 0])
+                put_prediction(
+                    connection, uid, logit, embedding=embedding, model=self.package.ref, scored_at=NIGHT
+                )
+                self._draw(connection, uid, kind)
+                said = not present if self.random.random() < wrong else present
+                put_read(connection, uid, said, at=NIGHT, ai_shown=ai_shown)
+
+    def _draw(self, connection: object, uid: str, kind: str) -> None:
+        fold = audit.fold_of("seed", uid) if kind == AUDIT else None
+        drawn = Selection(uid, kind, "test", 0.1, "seed", NIGHT, "2027-01-15", fold=fold, signed_at=NIGHT)
+        selections.add(connection, drawn)
+
+    def night(self, *, automatic: bool = False, plan: Plan | None = None, after: float = 0.0) -> str:
+        """Retrain once; return the outcome."""
+        stage = RetrainStage(
+            self.ledger,
+            self.folder / "models",
+            GUARANTEE,
+            plan or Plan(),
+            automatic=automatic,
+            clock=lambda: NIGHT + after,
+        )
+        outcome = stage.run(Job(1, Step.RETRAIN, "cxr", 1, "test"))
+        with self.ledger.write() as connection:
+            outcome.write(connection)
+        return outcome.name
+
+    def champion(self) -> models.RegisteredModel:
+        with self.ledger.read() as connection:
+            found = models.champion(connection, "cxr")
+        assert found is not None
+        return found
+
+    def records(self) -> list[dict]:
+        with self.ledger.read() as connection:
+            return learning.change_records(connection, "cxr")
+
+
+@pytest.fixture
+def hospital(ledger: Ledger, tmp_path: Path) -> Hospital:
+    return Hospital(ledger, tmp_path)
+
+
+def test_enough_good_labels_make_a_candidate_that_waits_for_a_person(hospital: Hospital) -> None:
+    hospital.read(QUERY, 120)
+    hospital.read(AUDIT, 400)
+    assert hospital.night() == "candidate"
+    (record,) = hospital.records()
+    assert record["verdict"] == "better"
+    assert hospital.champion().ref == hospital.package.ref
+    with hospital.ledger.read() as connection:
+        candidate = models.get(connection, record["candidate"])
+    assert candidate.state == "candidate"
+    assert candidate.parent == hospital.package.ref.digest
+    page = (candidate.folder.parent / f"{candidate.ref.version}.md").read_text()
+    assert "**better**" in page
+    assert "rollback" in page
+
+
+def test_promotion_and_rollback_swap_head_calibrator_and_thresholds_as_one(hospital: Hospital) -> None:
+    hospital.read(QUERY, 120)
+    hospital.read(AUDIT, 800)
+    assert hospital.night(automatic=True) == "promoted"
+    live = load_package(hospital.champion().folder)
+    assert live.ref == hospital.champion().ref
+    factory, site = hospital.package.manifest.findings[0], live.manifest.findings[0]
+    heads = [read_head(package.contents.model)[0] for package in (live, hospital.package)]
+    assert not np.array_equal(*heads)
+    assert site.calibrator != factory.calibrator
+    assert site.thresholds.low is not None
+    assert factory.thresholds.low is None
+    with hospital.ledger.write() as connection:
+        assert models.rollback(connection, "cxr", "someone", "a test").ref == hospital.package.ref
+    assert load_package(hospital.champion().folder).manifest == hospital.package.manifest
+
+
+def test_too_few_audit_labels_are_not_enough_and_nothing_is_written(hospital: Hospital) -> None:
+    hospital.read(QUERY, 60)
+    hospital.read(AUDIT, 30)
+    assert hospital.night(automatic=True) == "kept"
+    assert [record["verdict"] for record in hospital.records()] == ["not_enough"]
+    assert hospital.champion().ref == hospital.package.ref
+    assert not any(path.is_dir() for path in (hospital.folder / "models" / "cxr").iterdir())
+
+
+def test_poisoned_labels_never_go_live(hospital: Hospital) -> None:
+    hospital.read(QUERY, 120, wrong=0.5)
+    hospital.read(AUDIT, 400)
+    plan = Plan.model_validate({"change": {"may": ["head"]}})
+    assert hospital.night(automatic=True, plan=plan) == "kept"
+    assert hospital.records()[0]["verdict"] == "not_better"
+    hospital.read(QUERY, 200, wrong=1.0)
+    assert hospital.night(automatic=True, plan=plan) == "kept"
+    assert hospital.champion().ref == hospital.package.ref
+
+
+def test_the_same_reads_give_the_same_bytes_and_are_judged_once(hospital: Hospital, tmp_path: Path) -> None:
+    hospital.read(QUERY, 120)
+    hospital.read(AUDIT, 400)
+    folders = [tmp_path / name for name in ("one", "two")]
+    job = Job(1, Step.RETRAIN, "cxr", 1, "test")
+    outcomes = [
+        RetrainStage(hospital.ledger, made, GUARANTEE, Plan(), automatic=False, clock=lambda: NIGHT).run(job)
+        for made in folders
+    ]
+    digests = [load_package(next(made.glob("cxr/*/model.onnx")).parent).ref.digest for made in folders]
+    assert digests[0] == digests[1]
+    for outcome in outcomes:
+        with hospital.ledger.write() as connection:
+            outcome.write(connection)
+    assert hospital.night() == "nothing_new"
+    with hospital.ledger.read() as connection:
+        assert len(models.versions(connection, "cxr")) == 2  # the factory's and this one
+
+
+def test_nothing_read_is_nothing_new(hospital: Hospital) -> None:
+    assert hospital.night() == "nothing_new"
+    assert hospital.records() == []
+
+
+def test_the_champion_of_one_night_is_what_the_next_has_to_beat(hospital: Hospital) -> None:
+    hospital.read(QUERY, 150)
+    hospital.read(AUDIT, 400)
+    assert hospital.night(automatic=True) == "promoted"
+    first = hospital.champion()
+    hospital.read(QUERY, 1)
+    plan = Plan.model_validate({"change": {"may": ["head"]}})
+    assert hospital.night(automatic=True, plan=plan) == "kept"
+    assert hospital.champion().ref == first.ref
+    assert hospital.records()[0]["champion"] == first.ref.digest
+
+
+def test_new_audits_alone_move_the_thresholds_and_keep_the_head(hospital: Hospital) -> None:
+    hospital.read(QUERY, 150)
+    hospital.read(AUDIT, 400)
+    hospital.night(automatic=True)
+    first = load_package(hospital.champion().folder)
+    hospital.read(AUDIT, 300)
+    assert hospital.night(automatic=True) == "promoted"
+    second = load_package(hospital.champion().folder)
+    assert second.ref != first.ref
+    assert second.contents.model == first.contents.model
+    assert second.manifest.findings[0].thresholds != first.manifest.findings[0].thresholds
+    assert [p["change"] for p in hospital.records()[0]["content"]["findings"][0]["proposals"]] == [
+        "head",
+        "calibrator and thresholds",
+    ]
+
+
+def test_audits_that_nobody_reads_take_the_low_tier_away(hospital: Hospital) -> None:
+    hospital.read(QUERY, 120)
+    hospital.read(AUDIT, 800)
+    assert hospital.night(automatic=True) == "promoted"
+    assert load_package(hospital.champion().folder).manifest.findings[0].thresholds.low is not None
+    with hospital.ledger.write() as connection:
+        for number in range(300):
+            uid = f"unread.{number}"
+            put_study(connection, uid)
+            selections.add(
+                connection, Selection(uid, AUDIT, "test", 0.1, "s", NIGHT, "2027-01-15", fold="gate")
+            )
+    assert hospital.night(automatic=True, after=30 * 86400.0) == "promoted"
+    assert load_package(hospital.champion().folder).manifest.findings[0].thresholds.low is None
+
+
+def test_reads_that_saw_the_ai_judge_nothing(hospital: Hospital) -> None:
+    hospital.read(QUERY, 120)
+    hospital.read(AUDIT, 400, ai_shown=True)
+    assert hospital.night(automatic=True) == "kept"
+    labels = hospital.records()[0]["content"]["dataset"]["labels"][FINDING]
+    assert labels["gate"] == [0, 0]
+    assert sum(labels["left_out"]) == 400
+
+
+def test_a_patient_stays_in_the_fold_that_she_first_had(hospital: Hospital) -> None:
+    hospital.read(QUERY, 10)
+    hospital.night()
+    with hospital.ledger.write() as connection:
+        put_study(connection, "9.9", patient="patient-of-1.2.1")
+        put_prediction(connection, "9.9", 0.0, embedding=np.zeros(4), model=hospital.package.ref)
+        selections.add(connection, Selection("9.9", AUDIT, "t", 0.1, "s", NIGHT, "2027-01-15", fold="gate"))
+        put_read(connection, "9.9", present=True)
+    hospital.night()
+    with hospital.ledger.read() as connection:
+        assert learning.folds(connection)["patient-of-1.2.1"] == "train"
+        assert connection.execute(select(func.count()).select_from(patient_folds)).scalar() == 10
+    content = hospital.records()[0]["content"]
+    assert content["verdict"] == "refused"  # all audits that there are belong to patients trained on
+    assert content["dataset"]["labels"][FINDING]["gate"] == [0, 0]
+
+
+def test_a_candidate_judged_against_another_champion_does_not_go_live(hospital: Hospital) -> None:
+    hospital.read(QUERY, 120)
+    hospital.read(AUDIT, 400)
+    other = tiny_package(hospital.folder / "other", name="cxr", version="2", seed=3)
+    stage = RetrainStage(
+        hospital.ledger, hospital.folder / "models", GUARANTEE, Plan(), automatic=True, clock=lambda: NIGHT
+    )
+    outcome = stage.run(Job(1, Step.RETRAIN, "cxr", 1, "test"))
+    with hospital.ledger.write() as connection:
+        models.install(connection, other.ref, other.folder)
+        outcome.write(connection)
+    assert hospital.champion().ref == other.ref
+    with hospital.ledger.read() as connection:
+        assert connection.execute(select(func.count()).select_from(change_records)).scalar() == 1
