@@ -6,6 +6,7 @@ const live = document.getElementById("live");
 const stale = document.getElementById("stale");
 const period = Number(live.dataset.seconds) * 1000;
 let answered = new Date();
+let shown = "";
 let asking = false;
 
 function busy() {
@@ -16,6 +17,8 @@ function busy() {
 }
 
 function put(html) {
+  if (html === shown) return;
+  shown = html;
   const focused = live.contains(document.activeElement) ? document.activeElement.id : "";
   live.innerHTML = html;
   if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
