@@ -197,26 +197,22 @@ class Association:
 
     def _accepted(self, proposals: Sequence[Proposal]) -> None:
         kind, body = self._receive()
-        pdu = struct.pack(">BBL", kind, 0, len(body)) + body
+        if kind not in (_AC, _RJ):
+            self._lost("it does not answer the association request as DICOM does")
         try:
-            if kind == _RJ:
-                rejection = A_ASSOCIATE_RJ()
-                rejection.decode(pdu)
-                self._lost(f"it rejects the association: {rejection.result_str}, {rejection.reason_str}")
-            if kind != _AC:
-                self._lost("it does not answer the association request as DICOM does")
-            answer = A_ASSOCIATE_AC()
-            answer.decode(pdu)
+            answer: Any = A_ASSOCIATE_AC() if kind == _AC else A_ASSOCIATE_RJ()
+            answer.decode(struct.pack(">BBL", kind, 0, len(body)) + body)
             primitive: Any = answer.to_primitive()
-            self._maximum = primitive.maximum_length_received or 0
-            for result in primitive.presentation_context_definition_results_list:
-                if result.result == 0x00:
-                    proposal = proposals[(result.context_id - 1) // 2]
-                    syntax = str(result.transfer_syntax[0])
-                    self.contexts.append(Context(result.context_id, proposal.sop_class_uid, syntax))
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError, struct.error) as error:
-            # pynetdicom's decoder raises any of these for a PDU that is not one.
+            why = (
+                f"it rejects the association: {answer.result_str}, {answer.reason_str}" if kind == _RJ else ""
+            )
+            if not why:
+                self._maximum = primitive.maximum_length_received or 0
+                self.contexts += _contexts(primitive, proposals)
+        except Exception as error:  # pynetdicom's decoder raises anything for what is not a PDU
             raise PeerUnreachableError(f"{self._peer}: its answer can't be read ({error!r})") from error
+        if why:
+            self._lost(why)
 
     def _send(self, *parts: bytes | memoryview) -> None:
         views = [memoryview(part) for part in parts if len(part)]
@@ -253,6 +249,18 @@ class Association:
 
     def _lost(self, why: str) -> NoReturn:
         raise PeerUnreachableError(f"{self._peer}: {why}")
+
+
+def _contexts(accept: Any, proposals: Sequence[Proposal]) -> list[Context]:
+    return [
+        Context(
+            result.context_id,
+            proposals[(result.context_id - 1) // 2].sop_class_uid,
+            str(result.transfer_syntax[0]),
+        )
+        for result in accept.presentation_context_definition_results_list
+        if result.result == 0x00
+    ]
 
 
 def _associate_rq(called_ae: str, calling_ae: str, proposals: Sequence[Proposal]) -> bytes:
