@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.dataset import FileDataset
-from pydicom.pixels.decoders.base import get_decoder
-from pydicom.uid import UID
+from pydicom.pixels.decoders.base import Decoder, get_decoder
 
 from orthanc_al.errors import UndecodableError
 from orthanc_al.imaging import codecs, display
@@ -84,10 +83,10 @@ def grey_images(path: Path, limits: Limits = STANDARD) -> Iterator[GreyImage]:
 
 def grey_images_of(dataset: FileDataset, limits: Limits = STANDARD) -> Iterator[GreyImage]:
     """Yield the frames of a data set; see `grey_images`."""
-    syntax = _checked(dataset, limits)
+    decoder = _checked(dataset, limits)
     inverted = dataset.PhotometricInterpretation == "MONOCHROME1"
     try:
-        for index, stored in enumerate(_stored(dataset, syntax)):
+        for index, stored in enumerate(_stored(dataset, decoder)):
             yield _seen(stored, frame_attributes(dataset, index), inverted=inverted, frame=index + 1)
     except UndecodableError:
         raise
@@ -98,17 +97,22 @@ def grey_images_of(dataset: FileDataset, limits: Limits = STANDARD) -> Iterator[
         ) from error
 
 
-def _checked(dataset: FileDataset, limits: Limits) -> UID:
-    """Return the transfer syntax of a data set whose declared size fits its bytes."""
-    syntax = UID(str(dataset.file_meta.get("TransferSyntaxUID") or ""))
+def _checked(dataset: FileDataset, limits: Limits) -> Decoder:
+    """Return the decoder of a data set whose declared size fits its bytes."""
+    syntax = str(dataset.file_meta.get("TransferSyntaxUID") or "missing")
+    codecs.register()
+    try:
+        decoder = get_decoder(syntax)
+    except NotImplementedError as error:
+        raise UndecodableError(f"no decoder for the transfer syntax {syntax}") from error
     try:
         _check_kind(dataset)
-        _check_size(dataset, limits, encapsulated=syntax.is_encapsulated)
+        _check_size(dataset, limits, encapsulated=decoder.is_encapsulated)
     except UndecodableError:
         raise
     except Exception as error:  # a named border: attributes are converted when they are asked for
         raise UndecodableError(f"the image's attributes can't be read ({type(error).__name__})") from error
-    return syntax
+    return decoder
 
 
 def _check_kind(dataset: Dataset) -> None:
@@ -143,14 +147,9 @@ def _check_size(dataset: Dataset, limits: Limits, *, encapsulated: bool) -> None
         )
 
 
-def _stored(dataset: FileDataset, syntax: UID) -> Iterator[NDArray[Any]]:
+def _stored(dataset: FileDataset, decoder: Decoder) -> Iterator[NDArray[Any]]:
     """Yield the stored values of each frame."""
-    plugin = codecs.PLUGIN if syntax in codecs.SYNTAXES else ""
-    codecs.register()
-    try:
-        decoder = get_decoder(syntax)
-    except NotImplementedError as error:
-        raise UndecodableError(f"no decoder for the transfer syntax {syntax}") from error
+    plugin = codecs.PLUGIN if decoder.UID in codecs.SYNTAXES else ""
     for frame, _ in decoder.iter_array(dataset, raw=True, decoding_plugin=plugin):
         yield frame
 

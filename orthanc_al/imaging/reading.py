@@ -63,8 +63,8 @@ def read_image(path: Path) -> FileDataset:
 def _border(kind: type[InstanceError], path: Path) -> Iterator[None]:
     try:
         yield
-    except InstanceError:
-        raise
+    except InstanceError as error:
+        raise kind(str(error)) from error
     except FileNotFoundError as error:
         raise SpoolFileError(f"There is no file {path.name} any more") from error
     except Exception as error:  # a named border: see the module's text
