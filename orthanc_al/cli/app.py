@@ -16,7 +16,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="A DICOM gateway that scores studies, re-orders the reading worklist, and learns from confirmed reads.",
+    help="A DICOM gateway that scores studies, re-orders the worklist, and learns from confirmed reads.",
 )
 
 
@@ -31,7 +31,9 @@ def _before(
     context: typer.Context,
     config: Annotated[
         Path | None,
-        typer.Option(help="Configuration file; else ORTHANC_AL_CONFIG, else /etc/orthanc-al/orthanc-al.toml."),
+        typer.Option(
+            help="Configuration file; else ORTHANC_AL_CONFIG, else /etc/orthanc-al/orthanc-al.toml."
+        ),
     ] = None,
     _: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")

@@ -31,14 +31,16 @@ def retrain(
 
 
 def train_factory(
-    data: Annotated[Path, typer.Option(help="Folder with manifest.csv and the radiographs (docs/learning.md).")],
+    data: Annotated[
+        Path, typer.Option(help="Folder with manifest.csv and the radiographs (docs/learning.md).")
+    ],
     folder: Annotated[Path, typer.Option("--out", help="Folder of the package that is made.")],
     seed: int = 0,
-    work: Annotated[Path, typer.Option(help="Checkpoints: an interrupted training goes on from here.")] = Path(
-        "var/factory"
-    ),
+    work: Annotated[
+        Path, typer.Option(help="Checkpoints: an interrupted training goes on from here.")
+    ] = Path("var/factory"),
 ) -> None:
-    """Train a model package from nothing (needs the extra [finetune])."""
+    """Train a model package from nothing (needs the extra "finetune")."""
     from orthanc_al.learn.factory import train_factory as train  # noqa: PLC0415 - torch is an extra
 
     train(data, folder, seed=seed, work_dir=work, console=out)

@@ -41,13 +41,22 @@ def list_models(context: typer.Context, json: Json = False) -> None:
         show_table(
             "Model packages",
             ["name", "version", "digest", "origin", "state", "made (UTC)"],
-            [[*(row[k] for k in ("name", "version")), row["digest"][:12], row["origin"], row["state"], row["made"]] for row in rows],
+            [
+                [
+                    *(row[k] for k in ("name", "version")),
+                    row["digest"][:12],
+                    row["origin"],
+                    row["state"],
+                    row["made"],
+                ]
+                for row in rows
+            ],
         )
 
 
 @model_commands.command()
 def show(context: typer.Context, name: str, version: str = typer.Argument(""), json: Json = False) -> None:
-    """Show a package (the live one where no version is named): where it is, its history and its gate verdicts."""
+    """Show a package, its history and its gate verdicts; the live one where no version is named."""
     with open_ledger(of(context).settings()) as ledger, ledger.read() as connection:
         model = models.find(connection, name, version) if version else models.champion(connection, name)
         if model is None:

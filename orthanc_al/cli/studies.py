@@ -52,13 +52,12 @@ def send(
         report = send_files(
             paths,
             building.ae(_receiver(settings, to)),
-            calling_ae=calling or settings.dicom.ae_title,
+            calling or settings.dicom.ae_title,
             on_progress=lambda _: progress.advance(task),
         )
-    for failure in report.failures:
-        out.print(f"[yellow]not sent:[/] {failure}", highlight=False)
-    out.print(f"{report.sent} of {len(paths)} file(s) acknowledged.")
-    if report.failures:
+    tables.show_failures(out, report.failed)
+    out.print(f"{report.delivered} of {len(paths)} file(s) acknowledged.")
+    if report.failed:
         raise typer.Exit(1)
 
 
@@ -89,14 +88,21 @@ def _files(folder: Path) -> list[Path]:
 def score(
     context: typer.Context,
     folder: Annotated[Path, typer.Argument(help="Folder of DICOM files, or one file.")],
-    package: Annotated[Path | None, typer.Option(help="Model package; else the first that is configured.")] = None,
+    package: Annotated[
+        Path | None, typer.Option(help="Model package; else the first that is configured.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Score files without the service: nothing is stored and nothing is sent."""
     settings = of(context).settings()
     paths = _files(folder)
     with Progress(
-        "{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=out, disable=json
+        "{task.description}",
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=out,
+        disable=json,
     ) as progress:
         task = progress.add_task("Scoring", total=len(paths))
         rows = offline.score_files(settings, paths, package, lambda: progress.advance(task))
@@ -107,7 +113,13 @@ def score(
         "Scores",
         ["file", "finding", "probability", "tier", "why"],
         [
-            [row.file, row.finding, "" if row.probability is None else f"{row.probability:.3f}", row.tier, row.why]
+            [
+                row.file,
+                row.finding,
+                "" if row.probability is None else f"{row.probability:.3f}",
+                row.tier,
+                row.why,
+            ]
             for row in rows
         ],
     )

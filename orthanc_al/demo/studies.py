@@ -112,7 +112,7 @@ def _study_and_series(dataset: Dataset, number: int, made: datetime, run: str, m
     dataset.BodyPartExamined = "CHEST"
     dataset.ViewPosition = "AP"
     dataset.PatientOrientation = ["L", "F"]
-    dataset.Manufacturer = "orthanc_al"
+    dataset.Manufacturer = "Synthetic"  # not ours: what carries our name is never taken in as new
     dataset.ManufacturerModelName = "Demo film generator"
     dataset.StationName = f"DEMO{number % 2 + 1}"
     dataset.ImageComments = "Synthetic film: it shows no person"

@@ -30,7 +30,7 @@ _SCORE_SECONDS: Final = 600.0
 _PACKAGE: Final = Path(__file__).parents[2] / "models" / "cxr-pneumonia"
 
 
-class _Interrupted(Exception):
+class _InterruptedError(Exception):
     """The user asked to end before the demo was there."""
 
 
@@ -59,7 +59,7 @@ def run(folder: Path, studies: Path | None, console: Console, *, stay: bool) -> 
     settings = load(config)
     configure_logging(settings.log.level)
     with (
-        suppress(_Interrupted),
+        suppress(_InterruptedError),
         running.stopped_by_signals() as stop,
         _service(settings, config, stop, console),
         _films(studies) as films,
@@ -94,7 +94,13 @@ def _configuration(folder: Path) -> dict[str, object]:
         "dicom": {
             "port": dicom,
             "peers": [
-                {"name": "demo", "ae_title": _SENDER, "host": "127.0.0.1", "port": 11199, "roles": ["source"]},
+                {
+                    "name": "demo",
+                    "ae_title": _SENDER,
+                    "host": "127.0.0.1",
+                    "port": 11199,
+                    "roles": ["source"],
+                },
                 {
                     "name": "archive",
                     "ae_title": "ARCHIVE",
@@ -165,12 +171,9 @@ def _send(films: Sequence[Path], settings: Settings, console: Console) -> int:
     )
     with _progress(console) as progress:
         task = progress.add_task("Sending through the DICOM listener", total=len(films))
-        report = send_files(
-            films, building.ae(me), calling_ae=_SENDER, on_progress=lambda _: progress.advance(task)
-        )
-    for failure in report.failures:
-        console.print(f"[yellow]not sent:[/] {failure}", highlight=False)
-    return report.sent
+        report = send_files(films, building.ae(me), _SENDER, on_progress=lambda _: progress.advance(task))
+    tables.show_failures(console, report.failed)
+    return report.delivered
 
 
 def _wait_for_scores(ledger: Ledger, sent: int, stop: threading.Event, console: Console) -> None:
@@ -190,7 +193,11 @@ def _wait_for_scores(ledger: Ledger, sent: int, stop: threading.Event, console: 
 
 def _progress(console: Console) -> Progress:
     return Progress(
-        TextColumn("{task.description:<36}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
+        TextColumn("{task.description:<36}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
     )
 
 
@@ -200,4 +207,4 @@ def _until(condition: Callable[[], bool], seconds: float, stop: threading.Event,
         if time.monotonic() > deadline:
             raise OrthancAlError(f"{otherwise} within {seconds:.0f} s; the log above says why.")
         if stop.wait(0.2):
-            raise _Interrupted
+            raise _InterruptedError

@@ -1,18 +1,21 @@
-"""`orthanc-al doctor`: is anything lost, and is everything in its place?"""
+"""`orthanc-al doctor`: whether anything is lost, and everything in its place."""
 
 import shutil
 import socket
+import time
 from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
-from orthanc_al.dicom.ae import echo
+from orthanc_al.dicom import echo
 from orthanc_al.errors import LedgerError, OrthancAlError
 from orthanc_al.inference import load_package
 from orthanc_al.ledger import Ledger, deliveries, facts, models, processes, promises
 from orthanc_al.observe import now
 from orthanc_al.service import building
 from orthanc_al.service.finding import Finding, fine, note, problem
-from orthanc_al.settings import Settings
+from orthanc_al.settings import Peer, Settings
 
 _SHOWN: Final = 5
 _SILENT_SECONDS: Final = 30.0
@@ -90,10 +93,13 @@ def _deliveries(settings: Settings, ledger: Ledger) -> Iterator[Finding]:
         age = now() - oldest[name] if name in oldest else 0.0
         if states.get("refused"):
             yield problem(
-                f"to {name}", f"{text}: see /deliveries; `orthanc-al requeue --destination {name}` tries again"
+                f"to {name}",
+                f"{text}: see /deliveries; `orthanc-al requeue --destination {name}` tries again",
             )
         elif age > _LATE_SECONDS:
-            yield problem(f"to {name}", f"{text}; the oldest has waited {age / 3600:.1f} hours: is {name} up?")
+            yield problem(
+                f"to {name}", f"{text}; the oldest has waited {age / 3600:.1f} hours: is {name} up?"
+            )
         else:
             yield fine(f"to {name}", text)
         if never.get(name):
@@ -111,7 +117,9 @@ def _processes(_: Settings, ledger: Ledger) -> Iterator[Finding]:
         detail = ", ".join(f"{key} {value}" for key, value in row["detail"].items())
         restarts = f", restarted {row['restarts']} time(s)" if row["restarts"] else ""
         if role in alive:
-            yield fine(f"process {role}", f"process id {row['pid']}{restarts}{', ' if detail else ''}{detail}")
+            yield fine(
+                f"process {role}", f"process id {row['pid']}{restarts}{', ' if detail else ''}{detail}"
+            )
         else:
             yield problem(f"process {role}", "has not been heard of for 30 s; see its log")
 
@@ -124,7 +132,7 @@ def _champions(_: Settings, ledger: Ledger) -> Iterator[Finding]:
         if model is not None:
             yield _attempt(
                 f"model {model.ref.name}",
-                lambda model=model: f"{load_package(model.folder).ref} is live, its digest holds",
+                partial(_holds, model.folder, " is live"),
             )
 
 
@@ -166,10 +174,18 @@ def _peers(settings: Settings) -> Iterator[Finding]:
         if set(peer.roles) & {"destination", "results"}:
             yield _attempt(
                 f"peer {peer.name}",
-                lambda peer=peer: (
-                    f"answers C-ECHO in {echo(building.ae(peer), settings.dicom.ae_title) * 1000:.0f} ms"
-                ),
+                partial(_echo, settings, peer),
             )
+
+
+def _holds(folder: Path, what: str = "") -> str:
+    return f"{load_package(folder).ref}{what}, its digest holds"
+
+
+def _echo(settings: Settings, peer: Peer) -> str:
+    start = time.perf_counter()
+    echo(building.ae(peer), settings.dicom.ae_title)
+    return f"answers C-ECHO in {(time.perf_counter() - start) * 1000:.0f} ms"
 
 
 def _packages(settings: Settings) -> Iterator[Finding]:
@@ -178,7 +194,7 @@ def _packages(settings: Settings) -> Iterator[Finding]:
     for model in settings.models:
         yield _attempt(
             f"package {model.package.name}",
-            lambda model=model: f"{load_package(model.package).ref}, its digest holds",
+            partial(_holds, model.package),
         )
 
 

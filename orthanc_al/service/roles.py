@@ -14,7 +14,7 @@ from apscheduler.triggers.cron import CronTrigger
 
 from orthanc_al.ledger import Ledger, Worker, WorkQueue, enqueue, facts
 from orthanc_al.observe import logger, now
-from orthanc_al.pipeline import LEARNER_STEPS, SCORING_STEPS, WORKER_STEPS, Step
+from orthanc_al.pipeline import SCORING_STEPS, Step
 from orthanc_al.service import building
 from orthanc_al.settings import Settings
 
@@ -28,9 +28,6 @@ Role = Callable[[Settings, Ledger, threading.Event, dict[str, Any]], None]
 
 
 def _listener(settings: Settings, ledger: Ledger, stop: threading.Event, detail: dict[str, Any]) -> None:
-    recovered = building.recover(settings, ledger)
-    if recovered:
-        _log.warning("spool_files_recovered", count=recovered)
     listener = building.listener(settings, ledger)
     listener.start()
     detail.update(state="ready", port=settings.dicom.port, accept=settings.dicom.accept)
@@ -50,8 +47,10 @@ def _forwarder(settings: Settings, ledger: Ledger, stop: threading.Event, detail
 
 
 def _worker(settings: Settings, ledger: Ledger, stop: threading.Event, detail: dict[str, Any]) -> None:
-    stages = building.stages(settings, ledger, WORKER_STEPS)
-    detail.update(building.provider_detail(settings), state="ready")
+    models = building.running_models(settings)
+    detail["provider"] = building.warm_up(settings, ledger, models)
+    stages = building.worker_stages(settings, ledger, models)
+    detail["state"] = "ready"
 
     def held_back() -> Collection[Step]:
         with ledger.read() as connection:
@@ -70,7 +69,7 @@ def _worker(settings: Settings, ledger: Ledger, stop: threading.Event, detail: d
 
 def _learner(settings: Settings, ledger: Ledger, stop: threading.Event, detail: dict[str, Any]) -> None:
     os.nice(10)
-    stages = building.stages(settings, ledger, LEARNER_STEPS)
+    stages = building.learner_stages(settings, ledger)
     detail.update(state="ready")
     Worker(ledger, WorkQueue(ledger, f"learner-{os.getpid()}", LEARN_LEASE), stages).run(stop)
 
@@ -78,7 +77,7 @@ def _learner(settings: Settings, ledger: Ledger, stop: threading.Event, detail: 
 def _web(settings: Settings, ledger: Ledger, stop: threading.Event, detail: dict[str, Any]) -> None:
     server = uvicorn.Server(
         uvicorn.Config(
-            building.web_app(settings, ledger),
+            building.web_app(settings, ledger, active(settings)),
             host=settings.web.host,
             port=settings.web.port,
             log_level="warning",
@@ -137,3 +136,8 @@ ROLES: Final[dict[str, Role]] = {
     "learner": _learner,
     "listener": _listener,
 }
+
+
+def active(settings: Settings) -> tuple[str, ...]:
+    """Return the roles that this configuration asks for."""
+    return tuple(role for role in ROLES if role != "archive" or settings.archive.enabled)

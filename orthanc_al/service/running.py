@@ -17,7 +17,7 @@ from sqlalchemy.exc import OperationalError
 from orthanc_al.errors import ConfigurationError, OrthancAlError
 from orthanc_al.ledger import Ledger, Worker, WorkQueue, models, processes, queue
 from orthanc_al.observe import logger, now
-from orthanc_al.pipeline import LEARNER_STEPS, Step
+from orthanc_al.pipeline import Step
 from orthanc_al.select import spend_the_rest
 from orthanc_al.service import building, roles
 from orthanc_al.service.supervisor import Supervisor, die_with_parent
@@ -53,7 +53,7 @@ def prepare(settings: Settings) -> None:
 
 def supervise(settings: Settings, config: Path | None, stop: threading.Event) -> None:
     """Run a process for each role until ``stop`` is set."""
-    wanted = active_roles(settings)
+    wanted = roles.active(settings)
 
     def command(role: str) -> list[str]:
         words = [sys.executable, "-m", "orthanc_al"]
@@ -65,11 +65,6 @@ def supervise(settings: Settings, config: Path | None, stop: threading.Event) ->
         _log.warning("process_restarted", role=role, times=times)
 
     Supervisor(command, wanted, restarted).run(stop)
-
-
-def active_roles(settings: Settings) -> tuple[str, ...]:
-    """Return the roles that this configuration asks for."""
-    return tuple(role for role in ROLES if role != "archive" or settings.archive.enabled)
 
 
 def run_role(settings: Settings, role: str, parent: int) -> None:
@@ -156,7 +151,7 @@ def is_ready(settings: Settings) -> bool:
         for role, row in known.items()
         if now() - row["seen_at"] < _ALIVE_SECONDS and row["detail"].get("state") == "ready"
     }
-    return set(active_roles(settings)) <= fresh
+    return set(roles.active(settings)) <= fresh
 
 
 def is_idle(ledger: Ledger) -> bool:
@@ -179,7 +174,7 @@ def select_now(settings: Settings, ledger: Ledger) -> int:
 def learn_now(settings: Settings, ledger: Ledger) -> None:
     """Do the retraining that is on the queue in this process."""
     owner = f"retrain-{os.getpid()}-{secrets.token_hex(2)}"
-    stages = building.stages(settings, ledger, LEARNER_STEPS)
+    stages = building.learner_stages(settings, ledger)
     worker = Worker(ledger, WorkQueue(ledger, owner, roles.LEARN_LEASE), stages)
     while worker.run_once():
         time.sleep(0)

@@ -8,9 +8,11 @@ from zoneinfo import ZoneInfo
 from rich.console import Console
 from rich.table import Table
 
+from orthanc_al.dicom.sender import FileResult
 from orthanc_al.domain import Tier
 from orthanc_al.ledger.worklist import Entry
 
+_FAILURES_SHOWN: Final = 20
 _STYLE: Final = {Tier.HIGH: "bold red", Tier.REVIEW: "yellow", Tier.NONE: "default", Tier.LOW: "dim"}
 
 
@@ -18,8 +20,20 @@ def show_worklist(console: Console, entries: Sequence[Entry], timezone: str) -> 
     """Print studies in reading order, as far as results may be shown (`orthanc_al.ledger.curtain`)."""
     zone = ZoneInfo(timezone)
     table = Table(title="Worklist, in reading order", title_justify="left", box=None, pad_edge=False)
-    for column in ("#", "read by", "tier", "finding", "patient", "accession", "modality", "state", "why here"):
-        table.add_column(column, overflow="fold" if column == "why here" else "ellipsis", no_wrap=column != "why here")
+    for column in (
+        "#",
+        "read by",
+        "tier",
+        "finding",
+        "patient",
+        "accession",
+        "modality",
+        "state",
+        "why here",
+    ):
+        table.add_column(
+            column, overflow="fold" if column == "why here" else "ellipsis", no_wrap=column != "why here"
+        )
     for place, entry in enumerate(entries, start=1):
         result = entry.result
         table.add_row(
@@ -35,3 +49,11 @@ def show_worklist(console: Console, entries: Sequence[Entry], timezone: str) -> 
             style=_STYLE[entry.tier],
         )
     console.print(table)
+
+
+def show_failures(console: Console, failed: Sequence[FileResult]) -> None:
+    """Print which files a peer has not, and why."""
+    for result in failed[:_FAILURES_SHOWN]:
+        console.print(f"[yellow]not sent:[/] {result.path.name}: {result.text}", highlight=False)
+    if len(failed) > _FAILURES_SHOWN:
+        console.print(f"... and {len(failed) - _FAILURES_SHOWN} more")

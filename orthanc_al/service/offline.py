@@ -1,0 +1,66 @@
+"""`orthanc-al score`: files to tiers without the service; nothing is stored."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from orthanc_al.domain import Study, StudyState
+from orthanc_al.errors import ConfigurationError, OrthancAlError
+from orthanc_al.inference import RunningModel, load_package
+from orthanc_al.score import score_images
+from orthanc_al.score.aggregate import aggregate
+from orthanc_al.service import building
+from orthanc_al.settings import Settings
+from orthanc_al.triage import tier_of
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What the model says of a file about a finding; without a probability ``why`` says why not."""
+
+    file: str
+    finding: str
+    probability: float | None
+    tier: str
+    why: str
+
+
+def score_files(
+    settings: Settings, paths: Sequence[Path], package: Path | None, on_progress: Callable[[], object]
+) -> list[Row]:
+    """Score each file by itself, with the named package or the first that is configured.
+
+    Raises
+    ------
+    ConfigurationError
+        Neither is there.
+    PackageRefusedError
+        The package does not hold.
+    """
+    folder = package or next((model.package for model in settings.models), None)
+    if folder is None:
+        raise ConfigurationError("No model is configured: name one with --package FOLDER.")
+    loaded = load_package(folder)
+    model = building.running_models(settings).get(folder, loaded.ref)
+    rows = []
+    for path in paths:
+        rows += _rows(path, model)
+        on_progress()
+    return rows
+
+
+def _rows(path: Path, model: RunningModel) -> list[Row]:
+    alone = Study(path.name, "", "", StudyState.COMPLETE, 1, 0.0, 0.0, 0)
+    try:
+        found = aggregate(
+            alone, [one.score for one in score_images(path, path.name, model)], model.package, 0.0
+        )
+    except OrthancAlError as error:
+        return [Row(path.name, "", None, "none", str(error))]
+    borders = {entry.name: entry.thresholds for entry in model.package.manifest.findings}
+    rows = []
+    for one in found:
+        said, border = one.prediction, borders[one.prediction.finding]
+        tier, why = tier_of(said.finding, said.probability, said.ood, border.low, border.high)
+        rows.append(Row(path.name, said.finding, said.probability, tier.value, why))
+    return rows
