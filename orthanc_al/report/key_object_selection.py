@@ -7,7 +7,7 @@ from pydicom import Dataset
 
 from orthanc_al.domain import concepts as c
 from orthanc_al.report.result import Identity, Result, Sources
-from orthanc_al.report.structured_report import common, concept, device_observer
+from orthanc_al.report.structured_report import common, concept, dated, device_observer
 
 
 def key_object_selection(result: Result, sources: Sources, identity: Identity) -> Dataset:
@@ -29,5 +29,4 @@ def key_object_selection(result: Result, sources: Sources, identity: Identity) -
             series_description="AI asks for a review",
             **common(result, identity),
         )
-    document.InstanceCreationDate, document.InstanceCreationTime = document.ContentDate, document.ContentTime
-    return document
+    return dated(document)

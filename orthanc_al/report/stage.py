@@ -1,10 +1,10 @@
 """The step ``report``: what may be told of a study leaves as SR and KOS, through the spool like all else."""
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
-from typing import Final, Literal
+from typing import Literal
 
 from pydicom import Dataset
 from pydicom.filebase import DicomBytesIO
@@ -12,55 +12,28 @@ from pydicom.filewriter import write_dataset
 from pydicom.uid import Comprehensive3DSRStorage, ExplicitVRLittleEndian
 from sqlalchemy import Connection
 
-from orthanc_al.domain import ImageScore, Instance, Origin, derived_uid
+from orthanc_al.domain import Instance, Origin, derived_uid
 from orthanc_al.imaging.reading import read_header
 from orthanc_al.ledger import (
     Job,
     Ledger,
     Outcome,
     instances,
-    models,
     predictions,
     reports,
-    selections,
     studies,
 )
-from orthanc_al.ledger.instances import KnownInstance
-from orthanc_al.ledger.models import RegisteredModel
-from orthanc_al.ledger.predictions import StoredPrediction
 from orthanc_al.ledger.reports import Kind, OwnReport
 from orthanc_al.observe import logger
 from orthanc_al.report.described import DescribedFinding, described
 from orthanc_al.report.evidence import evidence
 from orthanc_al.report.key_object_selection import key_object_selection
-from orthanc_al.report.result import Identity, ImageFinding, Result, Sources, StudyFinding
+from orthanc_al.report.result import Identity, Result, Sources
 from orthanc_al.report.structured_report import structured_report
+from orthanc_al.report.view import ModelView, StudyView, finding_of, identity_of, look, scored_ids
 from orthanc_al.spool import Spool, own_instance_id
 
 _log = logger("report")
-_SERIES_NUMBER: Final[Mapping[Kind, int]] = {"sr": 9801, "kos": 9802}
-
-
-@dataclass(frozen=True, slots=True)
-class _Model:
-    """What one model says of a study, as the ledger has it."""
-
-    model: RegisteredModel
-    predictions: tuple[StoredPrediction, ...]
-    scores: tuple[ImageScore, ...]
-    predecessor: OwnReport | None
-
-
-@dataclass(frozen=True, slots=True)
-class _View:
-    """What the ledger says that bears on a study's report."""
-
-    study_instance_uid: str
-    revision: int
-    asked: bool
-    images: Mapping[str, KnownInstance]
-    models: tuple[_Model, ...]
-    made: Collection[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,35 +93,20 @@ class ReportStage:
             found = predictions.latest(connection, job.subject)
             if found and found[0].prediction.revision != study.revision:
                 return Outcome("superseded")  # more images came: their own report is on its way
-            view = self._look(connection, job.subject, found)
+            view = look(connection, job.subject, found)
         due = self._due(view) if self._peers else []
         if not due:
             return Outcome("silent")
         made = [
-            self._object(view, *one) for one in due if _identity(view, *one).sop_instance_uid not in view.made
+            self._object(view, *one)
+            for one in due
+            if identity_of(view, *one).sop_instance_uid not in view.made
         ]
         return Outcome("reported", lambda connection: self._write(connection, made))
 
-    def _look(self, connection: Connection, uid: str, found: Sequence[StoredPrediction]) -> _View:
-        images = {
-            known.instance.id: known
-            for known in instances.of_study(connection, uid)
-            if known.kind == "image" and known.spooled
-        }
-        query = selections.of_study(connection, uid).get(selections.QUERY)
-        by_digest = {one.model.digest: one.model for one in found}
-        return _View(
-            study_instance_uid=uid,
-            revision=found[0].prediction.revision if found else 0,
-            asked=query is not None and query.signed_at is None,
-            images=images,
-            models=tuple(_model(connection, uid, digest, found, images) for digest in by_digest),
-            made=reports.uids_of(connection, uid),
-        )
-
-    def _due(self, view: _View) -> list[tuple[_Model, Kind]]:
+    def _due(self, view: StudyView) -> list[tuple[ModelView, Kind]]:
         """Return which objects belong to the study as it is, made before or not."""
-        due: list[tuple[_Model, Kind]] = []
+        due: list[tuple[ModelView, Kind]] = []
         for one in view.models:
             if not one.scores:
                 _log.warning("report_not_made", study=view.study_instance_uid, reason="images left the spool")
@@ -159,9 +117,9 @@ class ReportStage:
                 due.append((one, "kos"))
         return due
 
-    def _object(self, view: _View, one: _Model, kind: Kind) -> _Object:
-        identity = _identity(view, one, kind)
-        sources = Sources([evidence(read_header(self._spool.path(key))) for key in _ids(one.scores)])
+    def _object(self, view: StudyView, one: ModelView, kind: Kind) -> _Object:
+        identity = identity_of(view, one, kind)
+        sources = Sources([evidence(read_header(self._spool.path(key))) for key in scored_ids(one.scores)])
         result = self._result(view, one)
         predecessor = one.predecessor if kind == "sr" else None
         document = (
@@ -181,14 +139,14 @@ class ReportStage:
         )
         return _Object(row, self._store(document, row.instance_id))
 
-    def _result(self, view: _View, one: _Model) -> Result:
+    def _result(self, view: StudyView, one: ModelView) -> Result:
         digest = one.model.ref.digest
         if digest not in self._described:
             self._described[digest] = described(one.model.folder)
         scored_at = max(said.scored_at for said in one.predictions)
         return Result(
             model=one.model.ref,
-            findings=tuple(_said(said, one, view, self._described[digest]) for said in one.predictions),
+            findings=tuple(finding_of(said, one, view, self._described[digest]) for said in one.predictions),
             asked=view.asked,
             device_uid=self._device_uid,
             software_version=self._version,
@@ -229,39 +187,7 @@ def encoded(document: Dataset) -> bytes:
     return bytes(buffer.getvalue())
 
 
-def _model(
-    connection: Connection,
-    uid: str,
-    digest: str,
-    found: Sequence[StoredPrediction],
-    images: Mapping[str, KnownInstance],
-) -> _Model:
-    model = models.get(connection, digest)
-    return _Model(
-        model=model,
-        predictions=tuple(said for said in found if said.model.digest == digest),
-        scores=tuple(predictions.image_scores_of(connection, images.keys(), digest)),
-        predecessor=reports.last_sr(connection, uid, model.ref.name),
-    )
-
-
-def _identity(view: _View, one: _Model, kind: Kind) -> Identity:
-    """Return the UIDs of an object: they follow from study, set of instances, model package and kind."""
-    uid = view.study_instance_uid
-    content = sorted(
-        f"{view.images[key].instance.sop_instance_uid} {view.images[key].instance.sha256}"
-        for key in _ids(one.scores)
-    )
-    return Identity(
-        sop_instance_uid=derived_uid(
-            uid, hashlib.sha256("\n".join(content).encode()).hexdigest(), one.model.ref.digest, kind
-        ),
-        series_instance_uid=derived_uid(uid, one.model.ref.name, kind, "series"),
-        series_number=_SERIES_NUMBER[kind],
-    )
-
-
-def _reference(identity: Identity, predecessor: OwnReport | None, view: _View) -> Dataset | None:
+def _reference(identity: Identity, predecessor: OwnReport | None, view: StudyView) -> Dataset | None:
     """Return what a predecessor is referred to by; it is in the same series as its successor."""
     if predecessor is None:
         return None
@@ -271,30 +197,3 @@ def _reference(identity: Identity, predecessor: OwnReport | None, view: _View) -
     reference.StudyInstanceUID = view.study_instance_uid
     reference.SeriesInstanceUID = identity.series_instance_uid
     return reference
-
-
-def _said(
-    said: StoredPrediction, one: _Model, view: _View, known: Mapping[str, DescribedFinding]
-) -> StudyFinding:
-    about = known[said.prediction.finding]
-    decided = (said.instance_id, said.frame)
-    scores = sorted(one.scores, key=lambda score: (score.instance_id, score.frame) != decided)
-    return StudyFinding(
-        tier=said.prediction.tier,
-        std=said.prediction.std,
-        images=tuple(
-            ImageFinding(
-                finding=about.finding,
-                sop_instance_uid=view.images[score.instance_id].instance.sop_instance_uid,
-                frame=score.frame,
-                probability=float(about.calibrator.probability(score.logits[about.index])),
-                region=score.regions[about.index],
-            )
-            for score in scores
-        ),
-    )
-
-
-def _ids(scores: Sequence[ImageScore]) -> list[str]:
-    """Return the scored instances, each once, in their order."""
-    return list(dict.fromkeys(score.instance_id for score in scores))

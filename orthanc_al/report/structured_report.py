@@ -68,7 +68,14 @@ def structured_report(
             series_description="AI result, not verified",
             **common(result, identity),
         )
+    return dated(document)
+
+
+def dated(document: Dataset) -> Dataset:
+    """Put the time of the result where highdicom puts that of its run: a second run must give the same."""
     document.InstanceCreationDate, document.InstanceCreationTime = document.ContentDate, document.ContentTime
+    for equipment in document.ContributingEquipmentSequence:
+        equipment.ContributionDateTime = f"{document.ContentDate}{document.ContentTime}"
     return document
 
 
@@ -84,7 +91,7 @@ def common(result: Result, identity: Identity) -> dict[str, Any]:
         "device_serial_number": result.device_uid[-64:],
         "software_versions": (result.software_version, result.model.version),
         "content_date": DA(result.made_at.date()),
-        "content_time": TM(result.made_at.time().replace(tzinfo=None)),
+        "content_time": TM(result.made_at.time()),
         "specific_character_set": UTF_8,
         "coding_schemes": [
             CodingSchemeIdentificationItem(
