@@ -34,7 +34,7 @@ class SpooledFile:
     data_set_offset
         Bytes before the data set.
     data_set
-        The data set's bytes as they came, mapped read-only; valid while the file is open.
+        The data set's bytes as they came, mapped read-only.
     """
 
     path: Path
@@ -143,17 +143,13 @@ class Spool:
         """
         path = self.path(instance_id)
         meta, size = self._head(instance_id)
-        if size == meta.data_set_offset:
-            yield SpooledFile(path, meta.instance, meta.origin, meta.data_set_offset, memoryview(b""))
-            return
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-            view = memoryview(mapped)
-            data_set = view[meta.data_set_offset :]
-            try:
-                yield SpooledFile(path, meta.instance, meta.origin, meta.data_set_offset, data_set)
-            finally:
-                data_set.release()
-                view.release()
+        data_set = memoryview(b"")
+        if size > meta.data_set_offset:
+            with path.open("rb") as file:
+                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            # Not closed by hand: an exception on its way up may still hold a slice. It goes with the last.
+            data_set = memoryview(mapped)[meta.data_set_offset :]
+        yield SpooledFile(path, meta.instance, meta.origin, meta.data_set_offset, data_set)
 
     def describe(self, instance_id: str) -> tuple[Instance, Origin]:
         """Return what the ledger's row is made of, from the file alone.

@@ -60,6 +60,12 @@ def test_the_file_is_part_10_for_other_programs(spool: Spool) -> None:
     assert dataset.file_meta.PrivateInformationCreatorUID == part10.PRIVATE_INFORMATION_CREATOR_UID
 
 
+def test_a_slice_that_outlives_the_file_harms_nothing(spool: Spool) -> None:
+    with spool.open(_store(spool, b"abcdef")) as file:
+        kept = file.data_set[2:4]
+    assert bytes(kept) == b"cd"
+
+
 def test_an_empty_data_set_is_kept_too(spool: Spool) -> None:
     with spool.open(_store(spool, b"")) as file:
         assert bytes(file.data_set) == b""
