@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from sqlalchemy import Connection, RowMapping, insert, select, update
+from sqlalchemy import Case, Connection, RowMapping, case, insert, select, update
 
 from orthanc_al.domain import Study, StudyState
 from orthanc_al.domain.header import Header
@@ -121,13 +121,13 @@ def complete(connection: Connection, seen: Study, evidence: str, at: float) -> b
 
 def mark_scored(connection: Connection, seen: Study) -> bool:
     """Write that a complete revision has predictions."""
-    return _move(connection, seen, _JUDGED, {"reason": None}, StudyState.SCORED)
+    return _move(connection, seen, _JUDGED, {"reason": _reason(None)}, StudyState.SCORED)
 
 
 def mark_ineligible(connection: Connection, seen: Study, reason: str, read_by: int) -> bool:
     """Write why a complete revision gets no score; it goes to the place of a study without one."""
     place = {"tier": "none", "why": "", "read_by": read_by}
-    return _move(connection, seen, _JUDGED, {"reason": reason}, StudyState.INELIGIBLE, place)
+    return _move(connection, seen, _JUDGED, {"reason": _reason(reason)}, StudyState.INELIGIBLE, place)
 
 
 def close(connection: Connection, study_instance_uid: str, state: StudyState, at: float) -> bool:
@@ -171,6 +171,11 @@ def _move(
     moved = {} if StudyState(row.state) in _OFF else {"state": state.value, **place}
     connection.execute(update(studies).where(own).values(**facts, **moved))
     return True
+
+
+def _reason(reason: str | None) -> Case[Any]:
+    """Return what a study's reason becomes: that of two patients stays."""
+    return case((studies.c.reason == TWO_PATIENTS, TWO_PATIENTS), else_=reason)
 
 
 def _new(
