@@ -69,5 +69,8 @@ def configure_logging(level: str = "INFO", *, json: bool = False, stream: TextIO
 
 
 def logger(room: str) -> Any:
-    """Return the logger of a room, e.g. ``logger("receive")``."""
-    return structlog.get_logger().bind(room=room)
+    """Return the logger of a room, e.g. ``logger("receive")``.
+
+    It takes the set-up of the moment of each call: modules make theirs before `configure_logging` ran.
+    """
+    return structlog.get_logger(room=room)

@@ -20,20 +20,9 @@ def show_worklist(console: Console, entries: Sequence[Entry], timezone: str) -> 
     """Print studies in reading order, as far as results may be shown (`orthanc_al.ledger.curtain`)."""
     zone = ZoneInfo(timezone)
     table = Table(title="Worklist, in reading order", title_justify="left", box=None, pad_edge=False)
-    for column in (
-        "#",
-        "read by",
-        "tier",
-        "finding",
-        "patient",
-        "accession",
-        "modality",
-        "state",
-        "why here",
-    ):
-        table.add_column(
-            column, overflow="fold" if column == "why here" else "ellipsis", no_wrap=column != "why here"
-        )
+    for column in ("#", "read by", "tier", "finding", "patient", "modality"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("state, and why here", overflow="fold")
     for place, entry in enumerate(entries, start=1):
         result = entry.result
         table.add_row(
@@ -42,10 +31,8 @@ def show_worklist(console: Console, entries: Sequence[Entry], timezone: str) -> 
             entry.tier.value,
             f"{result.finding} {result.probability:.2f}" if result else "",
             entry.patient_name,
-            entry.accession_number,
             entry.modality,
-            entry.state.value,
-            entry.reason or entry.why,
+            f"{entry.state.value}: {entry.reason or entry.why}",
             style=_STYLE[entry.tier],
         )
     console.print(table)
