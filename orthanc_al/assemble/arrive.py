@@ -77,7 +77,9 @@ class ArriveStage:
             twins = [
                 twin
                 for twin in instances.of_sop(connection, header.sop_instance_uid)
-                if twin.instance.id != known.instance.id and twin.instance.sha256 is not None
+                if twin.instance.id != known.instance.id
+                and twin.instance.sha256 is not None
+                and twin.kind not in ("own", "duplicate")
             ]
         kind, reason = kind_of(header)
         if kind != "own" and any(twin.instance.sha256 == sha256 for twin in twins):

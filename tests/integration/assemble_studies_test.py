@@ -1,0 +1,161 @@
+"""Arrival and completion through the real spool, ledger and queue."""
+
+from pathlib import Path
+
+import pytest
+from pydicom import Dataset
+from sqlalchemy import select
+
+from orthanc_al.domain import StudyState
+from orthanc_al.domain.concepts import MANUFACTURER
+from orthanc_al.ledger import Ledger, associations, enqueue, instances, studies
+from orthanc_al.ledger.schema import jobs
+from orthanc_al.ledger.schema import studies as table
+from orthanc_al.observe import now
+from orthanc_al.pipeline import Step
+from tests.support.pipeline import TARGETS, Pipeline
+from tests.support.radiographs import wrap
+
+
+class Clock:
+    """Time that a test moves."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return now() + self.ahead
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def pipeline(ledger: Ledger, tmp_path: Path, clock: Clock) -> Pipeline:
+    return Pipeline(ledger, tmp_path, quiet_seconds=30.0, clock=clock)
+
+
+def _receive(pipeline: Pipeline, tmp_path: Path, dataset: Dataset, association: str | None = None) -> str:
+    path = tmp_path / "sent.dcm"
+    dataset.save_as(path, enforce_file_format=True)
+    instance_id = pipeline.receive(path, association=association)
+    pipeline.work()
+    return instance_id
+
+
+def _row(pipeline: Pipeline):
+    with pipeline.ledger.read() as connection:
+        return connection.execute(select(table)).mappings().one()
+
+
+def _open(pipeline: Pipeline, name: str) -> None:
+    with pipeline.ledger.write() as connection:
+        associations.opened(connection, name, "SENDER", "ORTHANC_AL", "127.0.0.1")
+
+
+def _close(pipeline: Pipeline, name: str, ended: str = "released") -> None:
+    with pipeline.ledger.write() as connection:
+        associations.closed(connection, name, ended)
+
+
+def test_quiet_time_completes_a_study(pipeline: Pipeline, clock: Clock, tmp_path: Path, grey):
+    _receive(pipeline, tmp_path, wrap(grey, 1))
+    assert _row(pipeline)["state"] == StudyState.ARRIVING
+    clock.ahead = 29.0
+    pipeline.work()
+    assert _row(pipeline)["state"] == StudyState.ARRIVING
+    clock.ahead = 31.0
+    pipeline.work()
+    row = _row(pipeline)
+    assert (row["state"], row["completion"], row["completed_revision"]) == (StudyState.INELIGIBLE, "quiet", 1)
+    assert row["reason"] == "no model is configured"
+
+
+def test_a_count_and_a_clean_release_complete_a_study_at_once(
+    pipeline: Pipeline, clock: Clock, tmp_path: Path, grey
+):
+    _open(pipeline, "a")
+    for image in (1, 2):
+        film = wrap(grey, 1, image=image)
+        film.NumberOfStudyRelatedInstances = "2"
+        _receive(pipeline, tmp_path, film, "a")
+    clock.ahead = 2.0
+    pipeline.work()
+    assert _row(pipeline)["state"] == StudyState.ARRIVING
+    _close(pipeline, "a")
+    clock.ahead = 4.0
+    pipeline.work()
+    assert _row(pipeline)["completion"] == "count"
+
+
+def test_an_open_association_holds_a_study_up_but_not_for_ever(
+    pipeline: Pipeline, clock: Clock, tmp_path: Path, grey
+):
+    _open(pipeline, "a")
+    _receive(pipeline, tmp_path, wrap(grey, 1), "a")
+    clock.ahead = 200.0
+    pipeline.work()
+    assert _row(pipeline)["state"] == StudyState.ARRIVING
+    clock.ahead = 301.0
+    pipeline.work()
+    assert _row(pipeline)["completion"] == "quiet, association open"
+
+
+def test_a_study_s_place_is_that_of_its_order_from_the_first_instance_on(
+    pipeline: Pipeline, tmp_path: Path, grey
+):
+    film = wrap(grey, 1)
+    film.RequestedProcedurePriority = "STAT"
+    _receive(pipeline, tmp_path, film)
+    row = _row(pipeline)
+    assert row["read_by"] == int(row["arrived_at"] / 60 + TARGETS.high)
+
+
+def test_a_report_of_others_goes_to_review_and_reopens_nothing(
+    pipeline: Pipeline, clock: Clock, tmp_path: Path, grey
+):
+    film = wrap(grey, 1)
+    _receive(pipeline, tmp_path, film)
+    clock.ahead = 31.0
+    pipeline.work()
+    report = wrap(grey, 1, image=2)
+    report.SOPClassUID = report.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.88.33"
+    report.Modality = "SR"
+    for keyword in ("PixelData", "Rows", "Columns"):
+        delattr(report, keyword)
+    instance_id = _receive(pipeline, tmp_path, report)
+    with pipeline.ledger.read() as connection:
+        assert instances.get(connection, instance_id).kind == "report"
+        waiting = connection.execute(select(jobs.c.step, jobs.c.subject)).all()
+    assert waiting == [("review", instance_id)]
+    assert (_row(pipeline)["state"], _row(pipeline)["revision"]) == (StudyState.INELIGIBLE, 1)
+
+
+def test_an_object_of_our_own_that_comes_back_joins_no_study(pipeline: Pipeline, tmp_path: Path, grey):
+    film = wrap(grey, 1)
+    film.Manufacturer = MANUFACTURER
+    instance_id = _receive(pipeline, tmp_path, film)
+    with pipeline.ledger.read() as connection:
+        assert instances.get(connection, instance_id).kind == "own"
+        assert studies.get(connection, str(film.StudyInstanceUID)) is None
+        assert connection.execute(select(jobs)).first() is None
+
+
+def test_looking_twice_counts_once(pipeline: Pipeline, tmp_path: Path, grey):
+    instance_id = _receive(pipeline, tmp_path, wrap(grey, 1))
+    with pipeline.ledger.write() as connection:
+        enqueue(connection, Step.ARRIVE, instance_id, now())
+    pipeline.work()
+    assert _row(pipeline)["revision"] == 1
+
+
+def test_patients_without_an_id_are_kept_apart(pipeline: Pipeline, tmp_path: Path, grey):
+    for number in (1, 2):
+        film = wrap(grey, number)
+        film.PatientID = ""
+        _receive(pipeline, tmp_path, film)
+    with pipeline.ledger.read() as connection:
+        keys = set(connection.execute(select(table.c.patient_key)).scalars())
+    assert len(keys) == 2
