@@ -166,7 +166,7 @@ def ask_at_days_end(
     taken: list[Query] = []
     for number, channel in enumerate(plan):
         last = number == len(plan) - 1
-        wanted = count - len(taken) if last else round(count * channel.share / whole) if whole else 0
+        wanted = count - len(taken) if last else round(count * channel.share / whole)
         cases = list(left.values())
         scores = _scores(channel.strategy, cases, seed, day)
         order = np.argsort(-scores, kind="stable")
