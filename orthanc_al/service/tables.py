@@ -20,19 +20,16 @@ def show_worklist(console: Console, entries: Sequence[Entry], timezone: str) -> 
     """Print studies in reading order, as far as results may be shown (`orthanc_al.ledger.curtain`)."""
     zone = ZoneInfo(timezone)
     table = Table(title="Worklist, in reading order", title_justify="left", box=None, pad_edge=False)
-    for column in ("#", "read by", "tier", "finding", "patient", "modality"):
-        table.add_column(column, no_wrap=True)
-    table.add_column("state, and why here", overflow="fold")
+    for column in ("#", "read by", "tier", "patient", "accession", "why here"):
+        table.add_column(column, no_wrap=column != "why here")
     for place, entry in enumerate(entries, start=1):
-        result = entry.result
         table.add_row(
             str(place),
             datetime.fromtimestamp(entry.read_by * 60, zone).strftime("%H:%M"),
             entry.tier.value,
-            f"{result.finding} {result.probability:.2f}" if result else "",
             entry.patient_name,
-            entry.modality,
-            f"{entry.state.value}: {entry.reason or entry.why}",
+            entry.accession_number,
+            (entry.reason or entry.why) + (" (a read is asked for)" if entry.asked else ""),
             style=_STYLE[entry.tier],
         )
     console.print(table)
