@@ -76,7 +76,7 @@ def _random_geometry(film: NDArray[np.uint8], rng: np.random.Generator) -> NDArr
 
     A mirrored chest is no chest of this world, but pneumonia is the same on either side.
     """
-    zoom, aspect = np.exp(rng.uniform(-0.16, 0.26)), np.exp(rng.uniform(-0.18, 0.18))
+    zoom, aspect = np.exp(rng.uniform(-0.16, 0.26)), np.exp(rng.uniform(-0.12, 0.12))
     angle = np.deg2rad(rng.uniform(-12.0, 12.0))
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     mirror = -1.0 if rng.random() < 0.5 else 1.0
@@ -91,7 +91,7 @@ def _random_shift(rng: np.random.Generator) -> ScannerShift:
         return ScannerShift(blur=max(0.0, rng.uniform(-1.0, 1.0)))
     return ScannerShift(
         gamma=float(np.exp(rng.uniform(-0.8, 0.75))),
-        gain=float(np.exp(rng.uniform(-0.3, 0.55))),
+        gain=float(np.exp(rng.uniform(-0.3, 0.5))),
         vignette=max(0.0, rng.uniform(-0.3, 0.45)),
         blur=max(0.0, rng.uniform(-0.8, 1.6)),
         noise=max(0.0, rng.uniform(-0.05, 0.12)),

@@ -49,15 +49,15 @@ class Recipe:
     """
 
     seed: int = 0
-    epochs: int = 32
-    batch: int = 64
-    peak_rate: float = 2e-3
+    epochs: int = 22
+    batch: int = 32
+    peak_rate: float = 1.5e-3
     weight_decay: float = 0.05
     warmup: float = 0.1
     smoothing: float = 0.03
     subtype_weight: float = 0.3
     junk_share: float = 0.08
-    average_decay: float = 0.995
+    average_decay: float = 0.9975
     strides: tuple[int, ...] = (1, 2, 2, 1)
 
 
