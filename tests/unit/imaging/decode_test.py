@@ -187,6 +187,19 @@ def test_what_can_t_be_decoded_says_why_and_allocates_nothing_for_it(grey, tmp_p
     assert "Test^" not in str(caught.value)
 
 
+def test_float_pixels_decode_and_those_that_are_no_numbers_do_not(grey, tmp_path: Path):
+    dataset = wrap(grey, 1)
+    del dataset.PixelData, dataset.WindowCenter, dataset.WindowWidth
+    dataset.BitsAllocated = 32
+    pixels = grey.astype(np.float32)
+    dataset.FloatPixelData = pixels.tobytes()
+    assert np.allclose(_only(_save(dataset, tmp_path / "float.dcm")).pixels, pixels / grey.max(), atol=1e-2)
+    pixels[3, 3] = np.nan
+    dataset.FloatPixelData = pixels.tobytes()
+    with pytest.raises(UndecodableError, match="not finite"):
+        list(grey_images(_save(dataset, tmp_path / "nan.dcm")))
+
+
 def test_limits_are_the_caller_s(grey, tmp_path: Path):
     path = _save(wrap(grey, 1), tmp_path / "film.dcm")
     with pytest.raises(UndecodableError, match="are the most that is decoded"):
