@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,8 @@ def _parts(request: pytest.FixtureRequest) -> None:
             for program in programs:
                 if shutil.which(program) is None:
                     _missing(f"the program {program}")
+    if request.node.get_closest_marker("needs_torch") and find_spec("torch") is None:
+        _missing("torch (make finetune)")
 
 
 @pytest.fixture
