@@ -36,8 +36,6 @@ BIAS_PRECISION: Final = 0.01
 _TOLERANCE: Final = 1e-9
 """Newton's decrement, per unit of weight, at which the mode is found."""
 
-_STEPS: Final = 50
-
 
 @dataclass(frozen=True, slots=True)
 class Head:
@@ -222,13 +220,16 @@ def _fit(problem: _Problem, mean: Vector, precision: float, start: Vector) -> La
     mode, logits = start.copy(), problem.design @ start
     value = _log_posterior(problem, logits, mode, mean, penalty)
     enough = _TOLERANCE * (1.0 + problem.weights.sum())
-    for _ in range(_STEPS):
+    improved = True  # False where rounding leaves nothing to gain
+    while True:
         gradient = problem.gradient(logits) - penalty * (mode - mean)
         factor = _cholesky(problem.curvature(logits), penalty)
         step = np.asarray(lapack.dpotrs(factor, gradient)[0])
-        if gradient @ step <= enough:
+        if gradient @ step <= enough or not improved:
             break
+        before = value
         mode, logits, value = _line_search(problem, mode, logits, value, step, mean, penalty)
+        improved = value > before
     return _laplace(mode, value, factor, penalty)
 
 

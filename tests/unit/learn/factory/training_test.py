@@ -17,9 +17,7 @@ from tests.support.factory import made_up_films, write_films
 
 SPEC = PreprocessingSpec(size=32)
 QUIET = Console(file=io.StringIO())
-needs_torch = pytest.mark.skipif(
-    __import__("importlib.util").util.find_spec("torch") is None, reason="torch is missing (extra [finetune])"
-)
+needs_torch = pytest.mark.needs_torch
 
 
 def test_without_torch_the_user_is_told_what_to_install(
