@@ -8,8 +8,10 @@ from pydicom.uid import RLELossless
 from sqlalchemy import select
 
 from orthanc_al.domain import StudyState, Tier
-from orthanc_al.ledger import Ledger, instances, models, predictions, studies, trail
+from orthanc_al.errors import SpoolFileError
+from orthanc_al.ledger import Job, Ledger, instances, models, predictions, studies, trail
 from orthanc_al.ledger.schema import jobs
+from orthanc_al.pipeline import Step
 from orthanc_al.score.match import ModelUse
 from tests.support.pipeline import TARGETS, Pipeline
 from tests.support.radiographs import radiographs, wrap
@@ -245,3 +247,121 @@ def test_a_film_far_from_the_domain_goes_to_review_whatever_its_score(ledger: Le
         (stored,) = predictions.latest(connection, str(wrap(grey, 1).StudyInstanceUID))
     assert stored.prediction.tier is Tier.REVIEW
     assert "outside of the model's domain" in stored.why
+
+
+# --- what comes late, or not at all ----------------------------------------------------------------
+
+
+def _run(pipeline: Pipeline, step: Step, subject: str) -> str:
+    """Run a step out of turn, as after `orthanc-al requeue`; returns the outcome's name."""
+    return pipeline.stages[step].run(Job(1, step, subject, 1, "test")).name
+
+
+@pytest.mark.parametrize(
+    ("step", "name"),
+    [
+        (Step.SCORE_IMAGE, "later"),
+        (Step.ASSEMBLE, "unchanged"),
+        (Step.SCORE, "superseded"),
+        (Step.TRIAGE, "superseded"),
+    ],
+)
+def test_a_step_about_something_unknown_does_nothing(pipeline: Pipeline, step: Step, name: str):
+    assert _run(pipeline, step, "0" * 32) == name
+
+
+def test_an_instance_that_the_ledger_lacks_is_an_error_that_says_what_to_do(pipeline: Pipeline):
+    with pytest.raises(SpoolFileError, match="doctor"):
+        _run(pipeline, Step.ARRIVE, "0" * 32)
+
+
+def test_other_modalities_are_scored_when_their_study_is_complete_frame_by_frame(
+    ledger: Ledger, tmp_path: Path, grey
+):
+    pipeline = Pipeline(ledger, tmp_path, ModelUse("tiny", ("US",)))
+    pipeline.install(tiny_package(tmp_path / "package"))
+    film = wrap(grey, 1)
+    film.Modality, film.NumberOfFrames, film.PixelData = "US", 11, grey.tobytes() * 10 + grey[::-1].tobytes()
+    path = tmp_path / "film.dcm"
+    film.save_as(path, enforce_file_format=True)
+    instance_id = pipeline.receive(path)
+    pipeline.worker.run_once()  # arrive
+    assert _run(pipeline, Step.SCORE_IMAGE, instance_id) == "later"
+    _settle(pipeline)
+    with ledger.read() as connection:
+        (stored,) = predictions.latest(connection, str(film.StudyInstanceUID))
+        scores = predictions.image_scores_of(connection, [instance_id], stored.model.digest)
+    assert [score.frame for score in scores] == list(range(1, 12))
+    assert stored.images == 11
+
+
+def test_without_an_installed_package_the_study_says_so(ledger: Ledger, tmp_path: Path, grey):
+    pipeline = Pipeline(ledger, tmp_path, CHEST)
+    path = tmp_path / "film.dcm"
+    wrap(grey, 1).save_as(path, enforce_file_format=True)
+    pipeline.receive(path)
+    _settle(pipeline)
+    study = _study(pipeline, str(wrap(grey, 1).StudyInstanceUID))
+    assert study.reason == "no package of the model tiny is installed"
+    pipeline.install(tiny_package(tmp_path / "package"))
+    assert _run(pipeline, Step.SCORE, study.study_instance_uid) == "scored"  # as after a requeue
+    pipeline.spool.remove(next(iter(pipeline.spool.ids())))
+    assert _run(pipeline, Step.SCORE, study.study_instance_uid) == "ineligible"
+
+
+def test_a_colour_image_among_others_does_not_keep_its_study_from_a_score(
+    ledger: Ledger, tmp_path: Path, grey
+):
+    pipeline = Pipeline(ledger, tmp_path, ModelUse("tiny", ("US",)))
+    pipeline.install(tiny_package(tmp_path / "package"))
+    for image, photometric in ((1, "MONOCHROME2"), (2, "PALETTE COLOR")):
+        film = wrap(grey, 1, image=image)
+        film.Modality, film.PhotometricInterpretation = "US", photometric
+        path = tmp_path / f"{image}.dcm"
+        film.save_as(path, enforce_file_format=True)
+        pipeline.receive(path)
+    _settle(pipeline)
+    study = _study(pipeline, str(film.StudyInstanceUID))
+    assert (study.state, study.reason) == (StudyState.SCORED, None)
+    with ledger.read() as connection:
+        known = instances.of_study(connection, study.study_instance_uid)
+    assert [(one.kind, one.reason) for one in known] == [
+        ("image", None),
+        ("unusable", "colour image (PALETTE COLOR)"),
+    ]
+
+
+def test_a_study_that_is_read_before_its_score_is_scored_all_the_same_and_stays_off_the_worklist(
+    pipeline: Pipeline, tmp_path: Path, grey
+):
+    path = tmp_path / "film.dcm"
+    wrap(grey, 1).save_as(path, enforce_file_format=True)
+    pipeline.receive(path)
+    pipeline.worker.run_once()
+    uid = str(wrap(grey, 1).StudyInstanceUID)
+    with pipeline.ledger.write() as connection:
+        studies.close(connection, uid, StudyState.READ, 1.0)
+    _settle(pipeline)
+    assert _study(pipeline, uid).state is StudyState.READ
+    with pipeline.ledger.read() as connection:
+        assert len(predictions.latest(connection, uid)) == 1
+
+
+def test_new_images_that_come_while_a_study_is_scored_win(pipeline: Pipeline, tmp_path: Path, grey):
+    uid = str(wrap(grey, 1).StudyInstanceUID)
+    for image in (1, 2):
+        path = tmp_path / f"{image}.dcm"
+        wrap(grey, 1, image=image).save_as(path, enforce_file_format=True)
+        pipeline.receive(path)
+        if image == 1:
+            _settle(pipeline)
+            outcome = pipeline.stages[Step.SCORE].run(Job(1, Step.SCORE, uid, 1, "test"))
+        else:
+            pipeline.worker.run_once()
+    with pipeline.ledger.write() as connection:
+        outcome.write(connection)
+    assert _study(pipeline, uid).state is StudyState.ARRIVING
+    assert _run(pipeline, Step.SCORE, uid) == "superseded"
+    assert _run(pipeline, Step.TRIAGE, uid) == "superseded"
+    _settle(pipeline)
+    assert _study(pipeline, uid).state is StudyState.SCORED
