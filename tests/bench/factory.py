@@ -9,6 +9,7 @@ packaged ONNX file and ONNX Runtime; scoring time is printed beside them.
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from orthanc_al.learn.factory.figures import Scored, discrimination, operation, 
 from orthanc_al.learn.factory.junk import JUNK
 
 ROOT = Path(__file__).parents[2]
+Films = NDArray[np.uint8]
 LOOKS = {"scanner look S2": SHIFT_S2, "scanner look S4": SHIFT_S4}
 
 
@@ -41,7 +43,9 @@ def main(data: Path) -> None:
         logits, embeddings = (np.concatenate(part) for part in zip(*parts, strict=True))
         return logits[:, 0], embeddings
 
-    def changed(change: object) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def changed(
+        change: Callable[[Films, np.random.Generator], Films],
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         return run([change(film, np.random.default_rng(row)) for row, film in enumerate(films.images)])
 
     start = time.perf_counter()
@@ -52,9 +56,10 @@ def main(data: Path) -> None:
     junk = {f"junk: {name}": changed(change)[1] for name, change in JUNK.items()}
     entry, domain = package.manifest.findings[0], package.contents.domain
     assert domain is not None
-    kinds = {"held-out patients": embeddings, **{name: e for name, (_, e) in shifted.items()}, **junk}
+    of_looks = {name: rows for name, (_, rows) in shifted.items()}
+    kinds = {"held-out patients": embeddings, **of_looks, **junk}
     metrics = [
-        *discrimination(entry.name, scored, {name: values for name, (values, _) in shifted.items()}),
+        *discrimination(entry.name, scored, {name: v.astype(np.float64) for name, (v, _) in shifted.items()}),
         *operation(entry.name, scored, entry.calibrator, entry.thresholds),
         *outside(entry.name, domain, kinds, films.patients),
     ]

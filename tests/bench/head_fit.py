@@ -1,6 +1,4 @@
-"""Print how long the head takes to fit beside scikit-learn's: ``python tests/bench/head_fit.py``.
-
-``python -m tests.bench.head_fit`` does the same.
+"""Print how long the head takes to fit beside scikit-learn's: ``python -m tests.bench.head_fit``.
 
 The bar (at most twice scikit-learn's time at 10,000 x 512) is for a fit under one prior, the same
 work as scikit-learn's; the average over the whole grid of priors is printed beside it.
