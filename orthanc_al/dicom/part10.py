@@ -41,6 +41,7 @@ class Part10File:
 def head(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:
     """Return preamble, prefix and File Meta Information for a data set of that syntax."""
     meta = FileMetaDataset()
+    meta.FileMetaInformationGroupLength = 0  # the writer puts the right one in
     meta.FileMetaInformationVersion = b"\0\1"
     meta.MediaStorageSOPClassUID = UID(sop_class_uid)
     meta.MediaStorageSOPInstanceUID = UID(sop_instance_uid)
