@@ -232,13 +232,13 @@ def test_the_outcomes_are_rows_of_the_pipeline(ledger: Ledger) -> None:
 
 
 def test_flags_a_day_meet_the_budget_over_simulated_days(ledger: Ledger) -> None:
-    """Seeded: 12 days of 60 studies, budget 12. Audits may come after the budget is spent, questions not."""
+    """Seeded: 8 days of 40 studies, budget 12. Audits may come after the budget is spent, questions not."""
     random = np.random.default_rng(5)
-    desk = Desk(ledger, Budget(12, 0.25, 60.0, UTC))
+    desk = Desk(ledger, Budget(12, 0.25, 40.0, UTC))
     spent = []
-    for day in range(12):
+    for day in range(8):
         desk.time = MORNING + day * 86400.0
-        for number in range(60):
+        for number in range(40):
             desk.time += 300.0
             desk.score(f"{day}.{number}", logit=float(random.normal(-2.0, 2.0)))
             desk.decide(f"{day}.{number}")
@@ -246,6 +246,6 @@ def test_flags_a_day_meet_the_budget_over_simulated_days(ledger: Ledger) -> None
             spent.append(selections.spent(connection, desk.budget.day(desk.time)))
     audits = np.mean([one[AUDIT] for one in spent])
     totals = [sum(one.values()) for one in spent]
-    assert 2.0 <= audits <= 4.0  # 3 a day expected, standard error .43
+    assert 1.5 <= audits <= 4.5  # 3 a day expected, standard error .6
     assert 9.0 <= np.mean(totals[1:]) <= 13.0
     assert max(one[QUERY] for one in spent) <= 12
