@@ -1,0 +1,203 @@
+"""Which reports are reads of which study, and what a read does."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom.sequence import Sequence as Items
+
+from orthanc_al.domain import ReadValue, StudyState
+from orthanc_al.domain.precedence import ReadState
+from orthanc_al.ledger import Ledger, reads, selections, studies, trail
+from orthanc_al.ledger.reads import StoredRead
+from orthanc_al.pipeline import Step
+from tests.support.radiographs import wrap
+from tests.support.reading_room import SCORED_AT, ReadingRoom
+from tests.support.verified_sr import NOON, verified_sr
+
+PIXELS = np.full((16, 16), 100, np.uint8)
+IMAGE = wrap(PIXELS, 1)
+UID = str(IMAGE.StudyInstanceUID)
+
+
+@pytest.fixture
+def room(ledger: Ledger, tmp_path: Path) -> ReadingRoom:
+    made = ReadingRoom(ledger, tmp_path)
+    made.take_in(IMAGE)
+    made.score(UID)
+    return made
+
+
+def _reads(room: ReadingRoom, uid: str = UID) -> list[StoredRead]:
+    with room.ledger.read() as connection:
+        return reads.of_study(connection, uid)
+
+
+def _state(room: ReadingRoom, uid: str = UID) -> StudyState:
+    with room.ledger.read() as connection:
+        study = studies.get(connection, uid)
+        assert study is not None
+        return study.state
+
+
+def _reasons(room: ReadingRoom) -> list[str]:
+    with room.ledger.read() as connection:
+        return [
+            line["detail"]["reason"]
+            for line in trail.recent(connection)
+            if line["action"] == "report_not_a_read"
+        ]
+
+
+def test_a_signed_report_counts_and_takes_the_study_off_the_worklist(room: ReadingRoom) -> None:
+    room.select(UID)
+    report = verified_sr([IMAGE], "present")
+    assert room.read(report).name == "read"
+    [read] = _reads(room)
+    assert (read.state, read.read.value, read.read.reader) == (
+        ReadState.COUNTS,
+        ReadValue.PRESENT,
+        "Reader^Rosa",
+    )
+    assert read.read.reference == report.SOPInstanceUID
+    assert _state(room) is StudyState.READ
+
+
+def test_the_same_report_twice_is_one_read(room: ReadingRoom) -> None:
+    room.select(UID)
+    instance = room.take_in(verified_sr([IMAGE], "present"))
+    room.review(instance)
+    room.review(instance)
+    assert len(_reads(room)) == 1
+
+
+def test_a_read_of_a_shown_result_says_so_and_one_of_a_blind_case_does_not(
+    room: ReadingRoom, tmp_path: Path
+) -> None:
+    room.select(UID)
+    room.read(verified_sr([IMAGE], "present"))
+    assert [read.ai_shown for read in _reads(room)] == [True]
+    other = wrap(PIXELS, 2)
+    uid = str(other.StudyInstanceUID)
+    room.take_in(other)
+    room.score(uid)
+    room.select(uid, "blind")
+    assert room.read(verified_sr([other], "present")).name == "unblinded"
+    assert [read.ai_shown for read in _reads(room, uid)] == [False]
+    # ... and who reads it again afterwards has seen the result.
+    assert room.read(verified_sr([other], "present", reader="Second^Sam", at=4e9)).name == "read"
+    assert [read.ai_shown for read in _reads(room, uid)] == [False, True]
+
+
+def test_a_read_from_before_the_result_was_shown_did_not_see_it(room: ReadingRoom) -> None:
+    room.select(UID, at=SCORED_AT)
+    room.read(verified_sr([IMAGE], "present", at=SCORED_AT - 60))
+    assert [read.ai_shown for read in _reads(room)] == [False]
+
+
+def test_the_read_of_a_blind_case_signs_its_draw_and_asks_for_its_report(room: ReadingRoom) -> None:
+    room.select(UID, "blind")
+    outcome = room.read(verified_sr([IMAGE], "absent"))
+    assert (outcome.name, outcome.subjects[Step.REPORT]) == ("unblinded", UID)
+    with room.ledger.read() as connection:
+        assert selections.of_study(connection, UID)[selections.AUDIT].signed_at is not None
+
+
+def test_two_readers_who_disagree_are_a_conflict(room: ReadingRoom) -> None:
+    room.read(verified_sr([IMAGE], "present"))
+    room.read(verified_sr([IMAGE], "absent", reader="Second^Sam"))
+    assert [read.state for read in _reads(room)] == [ReadState.CONFLICT] * 2
+
+
+def test_an_addendum_replaces_also_where_it_comes_first(room: ReadingRoom) -> None:
+    first = verified_sr([IMAGE], "present")
+    second = verified_sr([IMAGE], "absent", reader="Second^Sam", predecessors=[first])
+    room.read(second)
+    room.read(first)
+    assert [(read.read.value, read.state) for read in _reads(room)] == [
+        (ReadValue.ABSENT, ReadState.COUNTS),
+        (ReadValue.PRESENT, ReadState.SUPERSEDED),
+    ]
+
+
+def _viewer(at: float = NOON, reader: str = "unknown^unknown") -> object:
+    report = verified_sr([IMAGE], "present", at=at, reader=reader)
+    report.VerificationFlag = "UNVERIFIED"
+    del report.VerifyingObserverSequence
+    return report
+
+
+def test_a_report_without_a_reader_waits_and_neither_counts_nor_signs(room: ReadingRoom) -> None:
+    room.select(UID, "blind")
+    assert room.read(_viewer()).name == "read"
+    assert [read.state for read in _reads(room)] == [ReadState.WAITING]
+    assert _state(room) is StudyState.SCORED
+    assert room.report(UID).name == "silent"
+
+
+def test_a_site_may_trust_reports_without_a_reader(ledger: Ledger, tmp_path: Path) -> None:
+    room = ReadingRoom(ledger, tmp_path, trust_unnamed=True)
+    room.take_in(IMAGE)
+    room.read(_viewer())
+    assert [read.state for read in _reads(room)] == [ReadState.COUNTS]
+
+
+def test_a_viewers_report_older_than_ours_is_no_answer_to_it(room: ReadingRoom) -> None:
+    room.select(UID)
+    room.report(UID)
+    assert room.read(_viewer(at=SCORED_AT - 1, reader="Reader^Rosa")).name == "not_a_read"
+    assert _reasons(room) == ["older than the report that it would be an answer to"]
+    assert room.read(_viewer(at=SCORED_AT + 1, reader="Reader^Rosa")).name == "read"
+
+
+def test_our_own_report_that_comes_back_is_never_a_read(room: ReadingRoom) -> None:
+    room.select(UID, "asked")
+    room.report(UID)
+    for own in room.sent():
+        assert room.read(own).name == "not_a_read"
+        own.CompletionFlag, own.SOPInstanceUID = "COMPLETE", own.SOPInstanceUID[:-2] + "99"
+        own.file_meta.MediaStorageSOPInstanceUID = own.SOPInstanceUID
+        assert room.read(own).name == "not_a_read"
+    assert _reads(room) == []
+    assert set(_reasons(room)) == {"made by orthanc_al itself"}
+
+
+def test_a_report_on_images_that_nobody_knows_is_no_read(room: ReadingRoom) -> None:
+    assert room.read(verified_sr([wrap(PIXELS, 7)], "present")).name == "not_a_read"
+    assert "no image that is known" in _reasons(room)[0]
+
+
+def test_a_report_in_another_study_belongs_to_the_study_of_its_images(room: ReadingRoom) -> None:
+    report = verified_sr([IMAGE], "present")
+    report.StudyInstanceUID = "2.25.4711"
+    assert room.read(report).name == "read"
+    assert len(_reads(room)) == 1
+
+
+def test_a_report_on_images_of_two_studies_is_not_guessed_at(room: ReadingRoom) -> None:
+    other = wrap(PIXELS, 2)
+    room.take_in(other)
+    report = verified_sr([IMAGE, other], "present")
+    report.StudyInstanceUID = "2.25.4711"
+    assert room.read(report).name == "not_a_read"
+
+
+def test_a_report_that_can_not_be_parsed_is_no_read_and_stops_nothing(room: ReadingRoom) -> None:
+    report = verified_sr([IMAGE], "present")
+    report.ContentSequence[-1].ContentSequence[0].ContentSequence[0].ConceptNameCodeSequence = Items([])
+    report.VerifyingObserverSequence[0].VerificationDateTime = "not a time"
+    instance = room.take_in(report)
+    path = room.spool.path(instance)
+    path.write_bytes(path.read_bytes()[:-700])
+    assert room.review(instance).name in ("read", "not_a_read")
+    room.spool.remove(instance)
+    assert room.review(instance).name == "not_a_read"
+    assert room.review("f" * 32).name == "not_a_read"
+
+
+def test_every_read_leaves_a_line_in_the_audit_trail_without_the_readers_name(room: ReadingRoom) -> None:
+    room.read(verified_sr([IMAGE], "present"))
+    with room.ledger.read() as connection:
+        [line] = [line for line in trail.recent(connection) if line["action"] == "read_recorded"]
+    assert line["subject"] == UID
+    assert "Rosa" not in str(line)
