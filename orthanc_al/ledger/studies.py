@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from sqlalchemy import Case, Connection, RowMapping, case, insert, select, update
+from sqlalchemy import Case, Connection, RowMapping, Select, case, insert, select, update
 
 from orthanc_al.domain import Study, StudyState
 from orthanc_al.domain.header import Header
@@ -29,7 +29,7 @@ _OFF: Final = (StudyState.READ, StudyState.EXPIRED)
 
 def get(connection: Connection, study_instance_uid: str) -> Study | None:
     """Return a study, None where it is not known."""
-    row = _row(connection, study_instance_uid)
+    row = connection.execute(_query(study_instance_uid)).mappings().first()
     return None if row is None else _study(row)
 
 
@@ -76,7 +76,7 @@ def arrive(
         As it is now.
     """
     uid = header.study_instance_uid
-    row = _row(connection, uid)
+    row = connection.execute(_query(uid).with_for_update()).mappings().first()
     if row is None:
         connection.execute(
             insert(studies).values(**_new(header, patient_key, received_at, read_by, image=image))
@@ -86,7 +86,7 @@ def arrive(
         changes = reopened | _filled(row, header, patient_key, image=image)
         if changes:
             connection.execute(update(studies).where(studies.c.study_instance_uid == uid).values(**changes))
-    return _study(_known(connection, uid))
+    return _study(connection.execute(_query(uid)).mappings().one())
 
 
 def completed_revision(connection: Connection, study_instance_uid: str) -> int | None:
@@ -240,14 +240,8 @@ def _reopened(row: RowMapping, received_at: float, read_by: int) -> dict[str, An
     return changes
 
 
-def _row(connection: Connection, study_instance_uid: str) -> RowMapping | None:
-    query = select(studies).where(studies.c.study_instance_uid == study_instance_uid)
-    return connection.execute(query).mappings().first()
-
-
-def _known(connection: Connection, study_instance_uid: str) -> RowMapping:
-    query = select(studies).where(studies.c.study_instance_uid == study_instance_uid)
-    return connection.execute(query).mappings().one()
+def _query(study_instance_uid: str) -> Select[Any]:
+    return select(studies).where(studies.c.study_instance_uid == study_instance_uid)
 
 
 def _study(row: RowMapping) -> Study:

@@ -187,6 +187,16 @@ def test_what_can_t_be_decoded_says_why_and_allocates_nothing_for_it(grey, tmp_p
     assert "Test^" not in str(caught.value)
 
 
+def test_one_bit_pixels_decode(tmp_path: Path):
+    bits = np.random.default_rng(0).integers(0, 2, (8, 16)).astype(np.uint8)
+    dataset = wrap(bits, 1)
+    del dataset.WindowCenter, dataset.WindowWidth
+    dataset.BitsAllocated = dataset.BitsStored = 1
+    dataset.HighBit = 0
+    dataset.PixelData = np.packbits(bits, bitorder="little").tobytes()
+    assert np.array_equal(_only(_save(dataset, tmp_path / "bits.dcm")).pixels, bits)
+
+
 def test_float_pixels_decode_and_those_that_are_no_numbers_do_not(grey, tmp_path: Path):
     dataset = wrap(grey, 1)
     del dataset.PixelData, dataset.WindowCenter, dataset.WindowWidth
