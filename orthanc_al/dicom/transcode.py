@@ -7,6 +7,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
+from pydicom.sequence import Sequence
 from pydicom.uid import UID
 
 from orthanc_al.dicom import part10
@@ -96,8 +97,6 @@ def _same(one: Dataset, other: Dataset) -> bool:
 
 
 def _same_value(one: Any, other: Any) -> bool:
-    if isinstance(one, Dataset):
-        return _same(one, other)
-    if isinstance(one, list) and isinstance(other, list) and one and isinstance(one[0], Dataset):
+    if isinstance(one, Sequence) and isinstance(other, Sequence):
         return len(one) == len(other) and all(map(_same, one, other))
     return bool(one == other)
