@@ -11,7 +11,7 @@ from orthanc_al.ledger.schema import facts
 PAUSED: Final = "scoring_paused"
 CURSOR: Final = "orthanc_changes_cursor"
 _SALT: Final = "patient_salt"
-_SEED: Final = "selection_seed"
+SEED: Final = "selection_seed"
 
 
 def get(connection: Connection, name: str) -> str | None:
@@ -32,7 +32,7 @@ def patient_salt(connection: Connection) -> bytes:
 
 def selection_seed(connection: Connection) -> str:
     """Return the site's seed for all drawing of studies; made once."""
-    return _once(connection, _SEED)
+    return _once(connection, SEED)
 
 
 def scoring_paused(connection: Connection) -> bool:

@@ -13,9 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import tomli_w
 
-from orthanc_al.ledger import Ledger
+from orthanc_al.ledger import Ledger, facts, processes
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "models" / "cxr-pneumonia"
@@ -86,6 +87,12 @@ class StoreSCP:
             self._process.wait()
             self._process = None
 
+    @property
+    def pid(self) -> int:
+        """Process id of the one that listens."""
+        assert self._process is not None, "it is not started"
+        return self._process.pid
+
     def files(self) -> list[Path]:
         """Return what it has received."""
         return sorted(path for path in self.folder.iterdir() if path.is_file())
@@ -153,21 +160,25 @@ class Site:
         finally:
             ledger.close()
 
-    def start(self, seconds: float = 60.0) -> None:
-        """Start all processes and wait until they are ready."""
+    def fix_draws(self, seed: str) -> None:
+        """Create the ledger with a seed of the test's: which studies are drawn is the same in each run."""
+        ledger = Ledger.create(self.ledger_url)
+        with ledger.write() as connection:
+            facts.put(connection, facts.SEED, seed)
+        ledger.close()
+
+    def start(self, seconds: float = 90.0, role: str = "") -> None:
+        """Start all processes, or the one of a role that listens, and wait until they are ready."""
+        command = [sys.executable, "-m", "orthanc_al", "--config", str(self.config), "serve"]
         with (self.folder / "service.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "orthanc_al", "--config", str(self.config), "serve"],
-                stdout=log,
-                stderr=log,
-                cwd=ROOT,
+                [*command, "--role", role] if role else command, stdout=log, stderr=log, cwd=ROOT
             )
-        wait_until(self.is_ready, seconds, f"the service did not start: {self.log[-3000:]}")
+        ready = (lambda: listens(self.port)) if role else self.is_ready
+        wait_until(ready, seconds, f"the service did not start: {self.log[-3000:]}")
 
     def is_ready(self) -> bool:
         """Whether /readyz says so."""
-        import httpx
-
         try:
             return httpx.get(f"http://127.0.0.1:{self.web_port}/readyz", timeout=5).status_code == 200
         except httpx.TransportError:
@@ -186,8 +197,6 @@ class Site:
 
     def role_pid(self, role: str) -> int:
         """Return the process id of a role."""
-        from orthanc_al.ledger import processes
-
         with self.ledger() as ledger, ledger.read() as connection:
             return int(processes.all_roles(connection)[role]["pid"])
 
