@@ -25,7 +25,8 @@ def aggregate(
     ordered = sorted(scores, key=lambda score: (score.instance_id, score.frame))
     made = []
     for number, entry in enumerate(package.manifest.findings):
-        decider = max(ordered, key=lambda score, number=number: float(score.logits[number]))  # type: ignore[misc]
+        # A calibrator keeps the order of logits, and logits keep apart what probabilities round to 1.
+        decider = ordered[int(np.argmax([score.logits[number] for score in ordered]))]
         logit = float(decider.logits[number])
         prediction = Prediction(
             study_instance_uid=study.study_instance_uid,

@@ -1,7 +1,7 @@
 """From the file of an instance to its scores by one model."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -48,13 +48,9 @@ def _run(
     for number, one in enumerate(batch):
         regions = (
             region(class_activation(outputs.feature_map[number], weight), one.rows, one.columns)
-            for weight in _columns(model)
+            for weight in model.head.T  # a column a finding
         )
         score = ImageScore(
             instance_id, one.frame, outputs.logits[number], outputs.embedding[number], tuple(regions)
         )
         yield ScoredImage(score, model.package.ref.digest, decode_seconds, run_seconds)
-
-
-def _columns(model: RunningModel) -> Iterable[np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
-    return model.head.T
