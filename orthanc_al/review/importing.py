@@ -99,7 +99,7 @@ def _csv_rows(file: Path, text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
             raise ReadError(f"{file} has no header line with the columns {', '.join(_COLUMNS)}")
         rows = [(f"line {reader.line_num}", row) for row in reader]
     except csv.Error as error:
-        raise ReadError(f"{file}, line {reader.line_num}: {error}") from error
+        raise ReadError(f"{file} is not CSV after line {reader.line_num}: {error}") from error
     return iter(rows)
 
 

@@ -94,6 +94,7 @@ class ReadingRoom:
         tier: Tier = Tier.HIGH,
         region: Region | None = REGION,
         package: ModelPackage | None = None,
+        ood: float = 0.5,
         at: float = SCORED_AT,
     ) -> None:
         """Give a study's images a score, the first one the highest."""
@@ -124,7 +125,7 @@ class ReadingRoom:
                     logit,
                     1 / (1 + np.exp(-logit)),
                     0.4,
-                    0.5,
+                    ood,
                     tier,
                 )
                 for finding in findings
