@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import struct
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -254,6 +255,7 @@ def test_rows_that_could_not_be_written_are_written_later(
         assert _send(association, "1.2.3", data_set("1.2.3")) == 0
         with pytest.raises(PeerUnreachableError):
             _open(listener, calling="MR")
+        time.sleep(0.2)  # it tries, and fails, meanwhile
         monkeypatch.setattr(Ledger, "write", real)
 
         def known() -> set[str]:
