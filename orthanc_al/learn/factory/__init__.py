@@ -1,6 +1,7 @@
 """The factory: a model package and the demo's films, trained from nothing on labelled radiographs."""
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
@@ -28,17 +29,20 @@ def train_factory(data: Path, out: Path, *, seed: int, work_dir: Path, console: 
     Raises
     ------
     ConfigurationError
-        torch is not installed, the data can't be read, or ``out`` is there already.
+        torch or onnxscript is not installed, the data can't be read, or ``out`` is there already.
+    ModelError
+        The generator does not give enough films that are in the model's domain and nobody's.
     """
-    # Read by the OpenMP runtime when torch loads it. Spinning threads take the cores from those that
-    # prepare the next films, and from everybody else on the machine: a third of the time goes there.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    try:
-        from orthanc_al.learn.factory.making import make  # noqa: PLC0415 - torch is an extra
-    except ModuleNotFoundError as error:
+    missing = [name for name in ("torch", "onnxscript") if find_spec(name) is None]
+    if missing:
         raise ConfigurationError(
-            f"training needs {error.name}: install it with pip install 'orthanc-al[finetune]'"
-        ) from error
+            f"training needs {' and '.join(missing)}: install with pip install 'orthanc-al[finetune]'"
+        )
     if out.exists():
         raise ConfigurationError(f"{out} is there already: name another folder, or remove it first")
+    # Read by the OpenMP runtime when torch loads it. Threads that wait in a loop take the cores from those
+    # that prepare the next films, and from everybody else on the machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from orthanc_al.learn.factory.making import make  # noqa: PLC0415 - torch is an extra
+
     make(data, out, seed=seed, work_dir=work_dir, console=console)

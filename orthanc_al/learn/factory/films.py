@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orthanc_al.domain.preprocessing import PreprocessingSpec
+from orthanc_al.errors import ModelError
 from orthanc_al.imaging.preprocess import preprocess
 from orthanc_al.learn.factory.dataset import FilmSet
 from orthanc_al.learn.factory.generator import FilmGenerator
@@ -68,12 +69,24 @@ def demo_films(
         The model.
     high
         Calibrated probability above which a study is ranked high.
+
+    Raises
+    ------
+    ModelError
+        Too few of the films that were drawn are in the model's domain and farther from every training
+        film than a copy would be.
     """
     rng = np.random.default_rng((seed, 2))
     drawn = np.stack([generator.sample(t, SIZE, rng) for t, count in _DRAWN.items() for _ in range(count)])
     check = copy_check(drawn, training, rng)
     probability, outside = score(drawn)
     usable = (outside < 0.9) & (check.nearest >= check.floor)
+    wanted = _NEGATIVE + _BORDERLINE + _POSITIVE
+    if usable.sum() < wanted:
+        raise ModelError(
+            f"only {usable.sum()} of {len(drawn)} films are in the model's domain and nobody's, {wanted} are "
+            "wanted: train on more films"
+        )
     chosen = _spread(np.where(usable, probability, np.nan), high)
     foreign = np.stack([_phantom(), 255 - drawn[chosen[0]]])
     order = rng.permutation(len(chosen) + len(foreign))

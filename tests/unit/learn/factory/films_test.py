@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from orthanc_al.errors import ModelError
 from orthanc_al.learn.factory.films import SIZE, copy_check, demo_films
 from orthanc_al.learn.factory.generator import FilmGenerator, fit_generator
 from tests.support.factory import made_up_films
@@ -66,3 +67,11 @@ def test_the_demo_has_all_tiers_and_two_images_that_are_no_chest_films(generator
     assert sum(0.09 <= p < 0.6 for p in known) == 7
     assert len(check.nearest) == len(known)
     assert check.passed
+
+
+def test_a_model_that_knows_none_of_the_films_gives_no_demo(generator: FilmGenerator) -> None:
+    def score(films: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.zeros(len(films)), np.full(len(films), 2.0)
+
+    with pytest.raises(ModelError, match="only 0 of"):
+        demo_films(generator, FILMS, score, high=0.6, seed=0)

@@ -23,8 +23,6 @@ needs_torch = pytest.mark.needs_torch
 def test_without_torch_the_user_is_told_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("making", "training", "network", "export"):
-        monkeypatch.delitem(sys.modules, f"orthanc_al.learn.factory.{name}", raising=False)
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(ConfigurationError, match=r"pip install 'orthanc-al\[finetune\]'"):
         train_factory(tmp_path, tmp_path / "out", seed=0, work_dir=tmp_path / "work", console=QUIET)
