@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from orthanc_al.ledger.engine import upsert
 from orthanc_al.ledger.schema import associations, instances, refusals
@@ -75,12 +75,6 @@ def of_study(connection: Connection, study_instance_uid: str) -> list[Associatio
     ids = select(instances.c.association_id).where(instances.c.study_instance_uid == study_instance_uid)
     query = select(associations).where(associations.c.id.in_(ids)).order_by(associations.c.opened_at)
     return [Association(**row) for row in connection.execute(query).mappings()]
-
-
-def open_count(connection: Connection) -> int:
-    """Return the number of associations that are open now."""
-    query = select(func.count()).select_from(associations).where(associations.c.closed_at.is_(None))
-    return int(connection.execute(query).scalar_one())
 
 
 def refuse(

@@ -115,7 +115,7 @@ class Listener:
         decision = decide(
             self._accept,
             self._peers,
-            [_addresses(peer.host) for peer in self._peers],
+            [_addresses(peer, calling) for peer in self._peers],
             own_ae=self._ae_title,
             calling_ae=calling,
             called_ae=called,
@@ -202,9 +202,14 @@ class Listener:
                 _log.error("ledger_not_written", error=str(error))
 
 
-def _addresses(host: str) -> frozenset[str]:
-    """Return the IP addresses of a host, none where its name is not known just now."""
+def _addresses(peer: Peer, calling_ae: str) -> frozenset[str]:
+    """Return the IP addresses of a peer, none where its name is not known just now.
+
+    Only of the one that calls: a name server that is slow for another must not hold it up.
+    """
+    if peer.ae_title.strip() != calling_ae:
+        return frozenset()
     try:
-        return frozenset(str(entry[4][0]) for entry in socket.getaddrinfo(host, None))
+        return frozenset(str(entry[4][0]) for entry in socket.getaddrinfo(peer.host, None))
     except OSError:
         return frozenset()

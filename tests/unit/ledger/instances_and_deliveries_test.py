@@ -195,7 +195,6 @@ def test_associations_end_once_and_a_dead_listeners_are_lost(ledger: Ledger) -> 
         instances.set_header(connection, _instance().id, kind="image", study_instance_uid="1.9")
         for name in ("a" * 32, "b" * 32):
             associations.opened(connection, name, "CT", "ORTHANC_AL", "127.0.0.1")
-        assert associations.open_count(connection) == 2
         assert [a.ended for a in associations.of_study(connection, "1.9")] == [None]
         associations.closed(connection, "a" * 32, "released")
         associations.closed(connection, "a" * 32, "aborted")

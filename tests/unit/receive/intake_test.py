@@ -98,8 +98,8 @@ def test_an_instance_that_is_finished_after_the_connection_broke_leaves_no_open_
     intake, session = Intake(spool, ledger, []), Session(ORIGIN, "10.0.0.1")
     intake.end(session, "aborted")
     _store(intake, session)
-    with ledger.read() as connection:
-        assert associations.open_count(connection) == 0
+    with ledger.write() as connection:
+        assert associations.lose_open(connection) == 0
 
 
 def test_recovery_leaves_own_objects_to_the_job_that_makes_them(ledger: Ledger, spool: Spool) -> None:
