@@ -6,6 +6,8 @@ TORCH ?= torch==2.13.0
 STUDIES ?=
 # What pytest gets beside the defaults, e.g. `make test T="-k spool -x"`.
 T ?=
+# What the benchmark gets beside the defaults, e.g. `make bench B="--rounds 1 --only receive"`.
+B ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -43,8 +45,8 @@ check: $(VENV)/.installed-dev   ## lint, types, imports, documents
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m pytest -q tests/docs
 
-bench: $(VENV)/.installed-dev parts   ## side by side with DCMTK and Orthanc
-	@$(BIN)/python -m tests.bench.compare
+bench: $(VENV)/.installed-dev parts   ## side by side with DCMTK and Orthanc: docs/performance.md
+	@$(BIN)/python -m tests.bench.compare $(B)
 
 train: $(VENV)/.installed-finetune   ## train models/cxr-pneumonia from DATA=folder of radiographs
 	@test -n "$(DATA)" || { echo "name the data: make train DATA=folder (docs/learning.md)"; exit 2; }

@@ -1,7 +1,8 @@
 """`make bench`: our listener, DCMTK's storescp and Orthanc side by side, in one run, with the same sender.
 
 Everything runs in a network namespace of its own (Orthanc binds all addresses), on its loopback, with
-TCP_NODELAY=1 in the peers' environment. Rounds are interleaved, so that a neighbour's load falls on all.
+TCP_NODELAY=1 in the peers' environment. Rounds are interleaved, so that a neighbour's load falls on all;
+before each turn our service is idle and the disk's write-back is done, so that no one pays for another.
 Printed are minimum, median and maximum of the rounds, and the ratios of medians; a JSON copy goes to
 ``bench-results/``. No figure here is a test: machines are shared and noisy.
 """
@@ -10,11 +11,13 @@ import argparse
 import functools
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
@@ -34,7 +37,8 @@ def main() -> None:
     if os.environ.get(_INSIDE) != "yes":
         sys.exit(_in_a_namespace())
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    console = Console(width=140)
+    console = Console(width=170)
+    machine = _machine(options.rounds)
     results: list[Series] = []
     with (
         tempfile.TemporaryDirectory(prefix="orthanc-al-bench-", dir=options.folder) as folder,
@@ -45,10 +49,11 @@ def main() -> None:
                 continue
             task = progress.add_task(title, total=options.rounds)
             results += measure(functools.partial(progress.advance, task))
-    _print(console, results)
+    _print(console, results, machine)
     target = Path("bench-results")
     target.mkdir(exist_ok=True)
-    (target / "latest.json").write_text(json.dumps([vars(series) for series in results], indent=1))
+    document = {"machine": machine, "series": [vars(series) for series in results]}
+    (target / "latest.json").write_text(json.dumps(document, indent=1))
     console.print(f"Written to {target / 'latest.json'}")
 
 
@@ -61,11 +66,14 @@ def _options() -> argparse.Namespace:
 
 
 def _in_a_namespace() -> int:
-    if shutil.which("unshare") is None:
-        print("unshare (util-linux) is missing", file=sys.stderr)
+    missing = [name for name in ("unshare", "ip", "Orthanc", "storescp") if shutil.which(name) is None]
+    if missing:
+        print(f"missing: {', '.join(missing)} (make parts)", file=sys.stderr)
         return 1
+    # Without root, a user namespace gives the right to make a network namespace.
+    unshare = ["unshare", "-n"] if os.geteuid() == 0 else ["unshare", "-rn"]
     return subprocess.run(
-        ["unshare", "-n", sys.executable, "-m", "tests.bench.compare", *sys.argv[1:]],
+        [*unshare, sys.executable, "-m", "tests.bench.compare", *sys.argv[1:]],
         env={**os.environ, _INSIDE: "yes", "TCP_NODELAY": "1"},
         check=False,
     ).returncode
@@ -80,8 +88,23 @@ def _measures(folder: Path, rounds: int) -> dict[str, Callable[[Step], list[Seri
     }
 
 
-def _print(console: Console, results: list[Series]) -> None:
-    table = Table(title="Side by side, one run", title_justify="left")
+def _machine(rounds: int) -> dict[str, str | int]:
+    """Return what figures depend on beside the code."""
+    processor = Path("/proc/cpuinfo").read_text().partition("model name\t: ")[2].partition("\n")[0]
+    return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "processor": processor or platform.machine(),
+        "cores": os.cpu_count() or 0,
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "load before": f"{os.getloadavg()[0]:.1f}",
+        "rounds": rounds,
+    }
+
+
+def _print(console: Console, results: list[Series], machine: dict[str, str | int]) -> None:
+    title = "Side by side, one run: " + ", ".join(f"{name} {value}" for name, value in machine.items())
+    table = Table(title=title, title_justify="left")
     for column in ("measure", "who", "min", "median", "max", "unit", "orthanc_al against it"):
         table.add_column(column, justify="left" if column in ("measure", "who") else "right")
     for series in results:

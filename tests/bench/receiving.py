@@ -1,110 +1,120 @@
-"""Receive: MB/s and instances/s of our durable listener, of storescp and of Orthanc, by the same sender."""
+"""Receive: MB/s and instances/s of our durable listener, of storescp and of Orthanc, by the same sender.
 
-import shutil
-import threading
-import time
+Ours is measured twice: the whole service, whose worker looks at each instance while the next ones come,
+and its listener process alone, which does what the others do and no more.
+"""
+
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from orthanc_al.dicom import Peer
-from orthanc_al.dicom.sender import send_files
-from tests.bench.series import Series, Step
+from orthanc_al.ledger import Ledger
+from tests.bench.sending import CALLING_AE, Payload, megabytes, send
+from tests.bench.series import Series, Step, rotated
+from tests.bench.watching import cpu_seconds, peak_megabytes, quiesce
 from tests.support.plain_orthanc import PlainOrthanc
 from tests.support.site import Site, StoreSCP, peer
-from tests.support.synthetic import ct_slice, film
+from tests.support.synthetic import ct_study, film
 
-OURS = "orthanc_al (durable)"
-CASES = (
-    ("CT 0.5 MB, 1 association", "ct", 100, 1),
-    ("CT 0.5 MB, 4 associations", "ct", 100, 4),
-    ("film 15 MB", "film", 6, 1),
+OURS = "orthanc_al, durable"
+LISTENER = "orthanc_al, listener alone"
+STORESCP = "storescp +B"
+
+
+@dataclass(frozen=True)
+class _Case:
+    name: str
+    instances: int
+    lanes: int
+    is_film: bool = False
+
+    def make(self, rng: np.random.Generator) -> list[Payload]:
+        """Make images with fresh UIDs: a receiver that knows an instance answers without storing it."""
+        images = (film(rng) for _ in range(self.instances)) if self.is_film else ct_study(rng, self.instances)
+        return [Payload.of(image) for image in images]
+
+
+_CASES = (
+    _Case("CT 0.5 MB, 1 association", 100, 1),
+    _Case("CT 0.5 MB, 4 associations", 100, 4),
+    _Case("film 15 MB, 1 association", 6, 1, is_film=True),
 )
 
 
+@dataclass(frozen=True)
+class _Receiver:
+    peer: Peer
+    pid: int
+    ledger: Ledger | None = None  # of a service that has work of its own after the last answer
+
+
 def measure(folder: Path, rounds: int, step: Step) -> list[Series]:
-    """Send the same files to each receiver, in turn."""
+    """Send the same images to each receiver, in turn."""
     rng = np.random.default_rng(0)
-    results = []
+    speeds = {case: Series(f"receive {case.name}", "MB/s") for case in _CASES}
+    rates = {case: Series(f"receive {case.name}", "instances/s") for case in _CASES}
+    cpu = Series("receive, all of a round: processor time", "CPU s/GB", higher_is_better=False)
+    memory = Series("receive, at the end: peak memory", "MB", higher_is_better=False)
     with _receivers(folder) as receivers:
-        cases = [
-            (
-                name,
-                Series(f"receive {name}", "MB/s"),
-                Series(f"receive {name}", "instances/s"),
-                kind,
-                count,
-                lanes,
-            )
-            for name, kind, count, lanes in CASES
-        ]
         for number in range(rounds):
-            for name, speed, rate, kind, count, lanes in cases:
-                files = _files(folder / f"{name}-{number}".replace(" ", "-"), kind, count, rng)
-                size = sum(path.stat().st_size for path in files) / 1e6
-                order = list(receivers.items())
-                for who, receiver in order[number % 3 :] + order[: number % 3]:
-                    seconds = _send(files, receiver, lanes)
-                    speed.add(who, size / seconds)
-                    rate.add(who, count / seconds)
-                shutil.rmtree(files[0].parent)
+            before = {who: cpu_seconds(one.pid) for who, one in receivers.items()}
+            size = 0.0
+            for case in _CASES:
+                payloads = case.make(rng)
+                size += megabytes(payloads)
+                for who, receiver in rotated(receivers, number):
+                    seconds = _seconds(payloads, receiver, case.lanes)
+                    speeds[case].add(who, megabytes(payloads) / seconds)
+                    rates[case].add(who, len(payloads) / seconds)
+            for who, one in receivers.items():
+                cpu.add(who, (cpu_seconds(one.pid) - before[who]) / size * 1e3)
             step()
-        for _, speed, rate, *_ in cases:
-            results += [_ours_first(speed), _ours_first(rate)]
-    return results
+        for who, one in receivers.items():
+            if who != STORESCP:  # it forks a process an association, whose memory is gone by now
+                memory.add(who, peak_megabytes(one.pid))
+    paired = (series for case in _CASES for series in (speeds[case], rates[case]))
+    return [series.led_by(OURS) for series in (*paired, cpu, memory)]
 
 
-def _ours_first(series: Series) -> Series:
-    series.rounds = {OURS: series.rounds.pop(OURS), **series.rounds}
-    return series
-
-
-def _files(folder: Path, kind: str, count: int, rng: np.random.Generator) -> list[Path]:
-    """Write ``count`` files with fresh UIDs: a receiver that knows an instance answers without storing it."""
-    folder.mkdir(parents=True)
-    paths = []
-    make = ct_slice if kind == "ct" else film
-    for number in range(count):
-        paths.append(folder / f"{number:04d}.dcm")
-        make(rng, number).save_as(paths[-1], enforce_file_format=True)
-    return paths
-
-
-def _send(files: Sequence[Path], receiver: Peer, lanes: int) -> float:
-    """Send the files over ``lanes`` associations at once and return the seconds until the last answer."""
-    failures: list[str] = []
-
-    def lane(number: int) -> None:
-        report = send_files(files[number::lanes], receiver, calling_ae="BENCH", on_progress=lambda _: None)
-        failures.extend(report.failures)
-
-    threads = [threading.Thread(target=lane, args=(number,)) for number in range(lanes)]
-    start = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    seconds = time.perf_counter() - start
-    if failures:
-        raise RuntimeError(f"{receiver.name} refused: {failures[0]}")
-    return seconds
+def _seconds(payloads: Sequence[Payload], receiver: _Receiver, lanes: int) -> float:
+    quiesce(receiver.ledger)
+    return send(payloads, receiver.peer, lanes).seconds
 
 
 @contextmanager
-def _receivers(folder: Path) -> Iterator[dict[str, Peer]]:
-    """Start the three receivers."""
+def _receivers(folder: Path) -> Iterator[dict[str, _Receiver]]:
+    """Start the four receivers."""
     with ExitStack() as stack:
-        site = Site(folder / "site", [peer("bench", "BENCH", 1, "source")], {"models": []})
-        site.start()
-        stack.callback(site.stop)
+        service = _site(stack, folder / "service", "")
+        listener = _site(stack, folder / "listener", "listener")
         pacs = StoreSCP(folder / "storescp")
         pacs.start()
         stack.callback(pacs.stop)
         orthanc = stack.enter_context(PlainOrthanc(folder / "orthanc"))
         yield {
-            OURS: Peer("us", "ORTHANC_AL", "127.0.0.1", site.port, ()),
-            "storescp +B": Peer("storescp", pacs.ae_title, "127.0.0.1", pacs.port, ()),
-            "Orthanc": Peer("orthanc", orthanc.ae_title, "127.0.0.1", orthanc.dicom_port, ()),
+            OURS: _Receiver(
+                Peer("us", "ORTHANC_AL", "127.0.0.1", service.port),
+                service.role_pid("listener"),
+                stack.enter_context(service.ledger()),
+            ),
+            LISTENER: _Receiver(
+                Peer("listener", "ORTHANC_AL", "127.0.0.1", listener.port), listener.role_pid("listener")
+            ),
+            STORESCP: _Receiver(Peer("storescp", pacs.ae_title, "127.0.0.1", pacs.port), pacs.pid),
+            "Orthanc": _Receiver(
+                Peer("orthanc", orthanc.ae_title, "127.0.0.1", orthanc.dicom_port), orthanc.pid
+            ),
         }
+
+
+def _site(stack: ExitStack, folder: Path, role: str) -> Site:
+    """Start our service without models and destinations: what is measured is the way in."""
+    changes = {"models": [], "assemble": {"quiet_seconds": {"default": 0.5, "CR": 0.5, "DX": 0.5}}}
+    site = Site(folder, [peer("bench", CALLING_AE, 1, "source")], changes)
+    site.start(role=role)
+    stack.callback(site.stop)
+    return site

@@ -1,11 +1,14 @@
 """A measure's figures, by contestant; the first contestant is ours."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from statistics import median
+from typing import Self, TypeVar
 
 Step = Callable[[], object]
 """Called once a round, for the progress bar."""
+
+_T = TypeVar("_T")
 
 
 @dataclass
@@ -21,7 +24,19 @@ class Series:
         """Add a round's figure."""
         self.rounds.setdefault(who, []).append(value)
 
+    def led_by(self, who: str) -> Self:
+        """Put a contestant first, and return the series."""
+        self.rounds = {who: self.rounds.pop(who), **self.rounds}
+        return self
+
     def ratio(self, who: str) -> float:
         """Return how many times better the first contestant is than ``who`` (medians)."""
         mine, theirs = median(next(iter(self.rounds.values()))), median(self.rounds[who])
         return mine / theirs if self.higher_is_better else theirs / mine
+
+
+def rotated(contestants: Mapping[str, _T], number: int) -> Iterable[tuple[str, _T]]:
+    """Return the contestants, beginning with another one in each round."""
+    order = list(contestants.items())
+    first = number % len(order)
+    return order[first:] + order[:first]

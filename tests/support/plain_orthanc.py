@@ -50,6 +50,12 @@ class PlainOrthanc:
         (folder / "orthanc.json").write_text(json.dumps(configuration))
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self._process is not None, "it is not started"
+        return self._process.pid
+
     def __enter__(self) -> Self:
         """Start it and wait until it listens."""
         with (self._folder / "orthanc.log").open("wb") as log:

@@ -1,5 +1,7 @@
 """Images made of noise, of the sizes that benchmarks and bad-input tests need."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import (
@@ -10,39 +12,50 @@ from pydicom.uid import (
 )
 
 
-def ct_slice(rng: np.random.Generator, number: int) -> Dataset:
-    """Return a CT image of 512 x 512 x 16 bit (0.5 MB) with fresh UIDs, all of one study a generator."""
-    return _image(rng, number, "CT", CTImageStorage, 512, 512)
+def ct_study(rng: np.random.Generator, count: int) -> Iterator[Dataset]:
+    """Yield the slices of a CT study with fresh UIDs: 512 x 512 x 16 bit (0.5 MB) each."""
+    study, series = generate_uid(), generate_uid()
+    for number in range(1, count + 1):
+        yield _image(rng, "CT", CTImageStorage, (512, 512, 16), study, series, number)
 
 
-def film(rng: np.random.Generator, number: int) -> Dataset:
-    """Return a radiograph of 3000 x 2500 x 16 bit (15 MB) with fresh UIDs, a study each."""
-    return _image(rng, number, "DX", DigitalXRayImageStorageForPresentation, 3000, 2500)
+def film(rng: np.random.Generator, rows: int = 3000, columns: int = 2500, bits: int = 16) -> Dataset:
+    """Return a radiograph with fresh UIDs, a study of its own; 15 MB unless a size is given."""
+    shape = (rows, columns, bits)
+    return _image(rng, "DX", DigitalXRayImageStorageForPresentation, shape, generate_uid(), generate_uid(), 1)
 
 
 def _image(
-    rng: np.random.Generator, number: int, modality: str, sop_class: str, rows: int, columns: int
+    rng: np.random.Generator,
+    modality: str,
+    sop_class: str,
+    shape: tuple[int, int, int],
+    study: str,
+    series: str,
+    number: int,
 ) -> Dataset:
+    rows, columns, bits = shape
+    stored = 12 if bits == 16 else 8
     image = Dataset()
     image.file_meta = FileMetaDataset()
     image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     image.SOPClassUID = image.file_meta.MediaStorageSOPClassUID = sop_class
     image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = generate_uid()
     image.StudyDate, image.StudyTime = "20240102", "101500"
-    image.AccessionNumber = f"B{number:05d}"
+    image.AccessionNumber = study[-12:]
     image.Modality = modality
-    image.PatientName, image.PatientID = f"Bench^{number}", f"B{number}"
+    image.PatientName, image.PatientID = "Bench^Noise", study[-16:]
     image.PatientBirthDate, image.PatientSex = "", ""
-    image.StudyInstanceUID = generate_uid(
-        entropy_srcs=[str(id(rng)), modality, str(number if modality == "DX" else 0)]
-    )
-    image.SeriesInstanceUID = generate_uid()
-    image.StudyID, image.SeriesNumber, image.InstanceNumber = "1", 1, number + 1
+    image.StudyInstanceUID, image.SeriesInstanceUID = study, series
+    image.StudyID, image.SeriesNumber, image.InstanceNumber = "1", 1, number
     image.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
     image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
     image.Rows, image.Columns = rows, columns
-    image.BitsAllocated, image.BitsStored, image.HighBit, image.PixelRepresentation = 16, 12, 11, 0
+    image.BitsAllocated, image.BitsStored, image.HighBit = bits, stored, stored - 1
+    image.PixelRepresentation = 0
     image.RescaleIntercept, image.RescaleSlope = "0", "1"
-    image.WindowCenter, image.WindowWidth = "2048", "4096"
-    image.PixelData = rng.integers(0, 4096, rows * columns, dtype=np.uint16).tobytes()
+    image.WindowCenter, image.WindowWidth = str(1 << (stored - 1)), str(1 << stored)
+    kind = np.uint16 if bits == 16 else np.uint8
+    noise = rng.integers(0, 1 << stored, rows * columns, dtype=kind).tobytes()
+    image.add_new("PixelData", "OW" if bits == 16 else "OB", noise + b"\0" * (len(noise) % 2))
     return image
