@@ -5,7 +5,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import Connection, RowMapping, select, update
 
@@ -37,22 +37,6 @@ class RecordedRead:
     state: ReadState
     new: bool
     unblinded: bool
-
-
-@dataclass(frozen=True, slots=True)
-class StoredRead:
-    """A read and what became of it.
-
-    Attributes
-    ----------
-    ai_shown
-        Whether the model's result could be seen when the study was read.
-    """
-
-    read: ConfirmedRead
-    state: ReadState
-    ai_shown: bool
-    received_at: float
 
 
 def record(
@@ -127,21 +111,6 @@ def finished_by(connection: Connection, study_instance_uid: str, actor: str) -> 
     return connection.execute(query).first() is not None
 
 
-def of_study(connection: Connection, study_instance_uid: str) -> list[StoredRead]:
-    """Return all reads of a study, oldest first."""
-    query = select(reads).where(reads.c.study_instance_uid == study_instance_uid)
-    return [_stored(row) for row in connection.execute(query.order_by(reads.c.id)).mappings()]
-
-
-def counting(connection: Connection, study_instance_uid: str) -> dict[str, StoredRead]:
-    """Return the read that counts for each finding of a study that has one."""
-    return {
-        one.read.finding: one
-        for one in of_study(connection, study_instance_uid)
-        if one.state is ReadState.COUNTS
-    }
-
-
 def _sign(connection: Connection, study_instance_uid: str, at: float) -> bool:
     studies.close(connection, study_instance_uid, StudyState.READ, at)
     return selections.sign(connection, study_instance_uid, at)
@@ -189,8 +158,3 @@ def _read(row: RowMapping) -> ConfirmedRead:
         read_at=row["read_at"],
         reference=row["reference"],
     )
-
-
-def _stored(row: RowMapping) -> StoredRead:
-    values: dict[str, Any] = dict(row)
-    return StoredRead(_read(row), ReadState(values["state"]), values["ai_shown"], values["received_at"])

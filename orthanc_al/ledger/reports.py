@@ -43,13 +43,6 @@ def add(connection: Connection, report: OwnReport) -> bool:
     return upsert(connection, reports, asdict(report), ["sop_instance_uid"]) == 1
 
 
-def get(connection: Connection, sop_instance_uid: str) -> OwnReport | None:
-    """Return one of our objects, None where we made none of that UID."""
-    query = select(reports).where(reports.c.sop_instance_uid == sop_instance_uid)
-    row = connection.execute(query).mappings().first()
-    return None if row is None else OwnReport(**row)
-
-
 def last_sr(connection: Connection, study_instance_uid: str, model_name: str) -> OwnReport | None:
     """Return the newest SR about a study by any version of a model, None where there is none."""
     query = (

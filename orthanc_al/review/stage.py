@@ -22,8 +22,10 @@ _log = logger("review")
 _MALFORMED: Final = (
     ArithmeticError,
     AttributeError,
+    EOFError,
     LookupError,
     NotImplementedError,
+    OSError,  # pydicom's word for an item that is cut off
     RecursionError,
     TypeError,
     ValueError,

@@ -4,6 +4,7 @@ Arrival, report and review are the real stages; what the network would say is gi
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Literal
@@ -14,11 +15,12 @@ from pydicom import Dataset, dcmread
 from sqlalchemy import Connection, select
 
 from orthanc_al.assemble.arrive import ArriveStage
-from orthanc_al.domain import ImageScore, Origin, Prediction, Region, Tier
+from orthanc_al.domain import ImageScore, Origin, Prediction, ReadSource, ReadValue, Region, Tier
+from orthanc_al.domain.precedence import ReadState
 from orthanc_al.inference.package import ModelPackage
 from orthanc_al.ledger import Job, Ledger, Outcome, instances, models, predictions, selections, studies
 from orthanc_al.ledger.predictions import ScoredImage, StoredPrediction
-from orthanc_al.ledger.schema import deliveries
+from orthanc_al.ledger.schema import deliveries, reads
 from orthanc_al.ledger.selections import Selection
 from orthanc_al.methods.urgency import Targets
 from orthanc_al.pipeline import Step
@@ -190,3 +192,33 @@ class ReadingRoom:
 def _waiting(connection: Connection, peer: str) -> list[str]:
     query = select(deliveries.c.instance_id).where(deliveries.c.destination == peer).order_by(deliveries.c.id)
     return list(connection.execute(query).scalars())
+
+
+@dataclass(frozen=True)
+class TakenRead:
+    """A read as the ledger has it."""
+
+    value: ReadValue
+    source: ReadSource
+    reader: str
+    read_at: float
+    reference: str
+    state: ReadState
+    ai_shown: bool
+
+
+def reads_of(connection: Connection, study_instance_uid: str) -> list[TakenRead]:
+    """Return all reads of a study, in the order in which they came."""
+    query = select(reads).where(reads.c.study_instance_uid == study_instance_uid).order_by(reads.c.id)
+    return [
+        TakenRead(
+            ReadValue(row.value),
+            ReadSource(row.rank),
+            row.reader,
+            row.read_at,
+            row.reference,
+            ReadState(row.state),
+            row.ai_shown,
+        )
+        for row in connection.execute(query)
+    ]

@@ -8,10 +8,10 @@ import pytest
 
 from orthanc_al.domain import ReadSource, ReadValue, StudyState
 from orthanc_al.errors import ReadError
-from orthanc_al.ledger import Ledger, queue, reads, studies
+from orthanc_al.ledger import Ledger, queue, studies
 from orthanc_al.review.importing import import_reads
 from tests.support.radiographs import wrap
-from tests.support.reading_room import ReadingRoom
+from tests.support.reading_room import ReadingRoom, reads_of
 
 PIXELS = np.full((16, 16), 100, np.uint8)
 FIRST, SECOND = wrap(PIXELS, 1), wrap(PIXELS, 2)
@@ -44,10 +44,10 @@ def test_rows_come_in_by_study_or_by_accession_number(room: ReadingRoom, tmp_pat
     report = import_reads(room.ledger, file)
     assert (report.taken, report.known, report.faults) == (2, 0, ())
     with room.ledger.read() as connection:
-        [read] = reads.of_study(connection, UID)
-        assert read.read.value is ReadValue.PRESENT
-        assert read.read.source is ReadSource.IMPORTED
-        assert read.read.read_at == 1767351600.0
+        [read] = reads_of(connection, UID)
+        assert read.value is ReadValue.PRESENT
+        assert read.source is ReadSource.IMPORTED
+        assert read.read_at == 1767351600.0
         study = studies.get(connection, str(SECOND.StudyInstanceUID))
         assert study is not None
         assert study.state is StudyState.READ

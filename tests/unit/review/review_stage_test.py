@@ -1,18 +1,18 @@
 """Which reports are reads of which study, and what a read does."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from pydicom.sequence import Sequence as Items
 
 from orthanc_al.domain import ReadValue, StudyState
 from orthanc_al.domain.precedence import ReadState
-from orthanc_al.ledger import Ledger, reads, selections, studies, trail
-from orthanc_al.ledger.reads import StoredRead
+from orthanc_al.ledger import Ledger, selections, studies, trail
 from orthanc_al.pipeline import Step
+from orthanc_al.review.vocabulary import _findings
 from tests.support.radiographs import wrap
-from tests.support.reading_room import SCORED_AT, ReadingRoom
+from tests.support.reading_room import SCORED_AT, ReadingRoom, TakenRead, reads_of
 from tests.support.verified_sr import NOON, verified_sr
 
 PIXELS = np.full((16, 16), 100, np.uint8)
@@ -28,9 +28,9 @@ def room(ledger: Ledger, tmp_path: Path) -> ReadingRoom:
     return made
 
 
-def _reads(room: ReadingRoom, uid: str = UID) -> list[StoredRead]:
+def _reads(room: ReadingRoom, uid: str = UID) -> list[TakenRead]:
     with room.ledger.read() as connection:
-        return reads.of_study(connection, uid)
+        return reads_of(connection, uid)
 
 
 def _state(room: ReadingRoom, uid: str = UID) -> StudyState:
@@ -54,12 +54,12 @@ def test_a_signed_report_counts_and_takes_the_study_off_the_worklist(room: Readi
     report = verified_sr([IMAGE], "present")
     assert room.read(report).name == "read"
     [read] = _reads(room)
-    assert (read.state, read.read.value, read.read.reader) == (
+    assert (read.state, read.value, read.reader) == (
         ReadState.COUNTS,
         ReadValue.PRESENT,
         "Reader^Rosa",
     )
-    assert read.read.reference == report.SOPInstanceUID
+    assert read.reference == report.SOPInstanceUID
     assert _state(room) is StudyState.READ
 
 
@@ -114,7 +114,7 @@ def test_an_addendum_replaces_also_where_it_comes_first(room: ReadingRoom) -> No
     second = verified_sr([IMAGE], "absent", reader="Second^Sam", predecessors=[first])
     room.read(second)
     room.read(first)
-    assert [(read.read.value, read.state) for read in _reads(room)] == [
+    assert [(read.value, read.state) for read in _reads(room)] == [
         (ReadValue.ABSENT, ReadState.COUNTS),
         (ReadValue.PRESENT, ReadState.SUPERSEDED),
     ]
@@ -182,17 +182,36 @@ def test_a_report_on_images_of_two_studies_is_not_guessed_at(room: ReadingRoom) 
     assert room.read(report).name == "not_a_read"
 
 
-def test_a_report_that_can_not_be_parsed_is_no_read_and_stops_nothing(room: ReadingRoom) -> None:
+def test_a_report_whose_content_can_not_be_parsed_is_no_read(room: ReadingRoom) -> None:
     report = verified_sr([IMAGE], "present")
-    report.ContentSequence[-1].ContentSequence[0].ContentSequence[0].ConceptNameCodeSequence = Items([])
-    report.VerifyingObserverSequence[0].VerificationDateTime = "not a time"
-    instance = room.take_in(report)
+    report.add_new("CompletionFlag", "OB", b"COMPLETE")
+    report.add_new("ContentSequence", "OB", b"no sequence")
+    assert room.read(report).name == "not_a_read"
+
+
+def test_a_report_that_is_cut_off_or_gone_is_no_read_and_stops_nothing(room: ReadingRoom) -> None:
+    instance = room.take_in(verified_sr([IMAGE], "present"))
     path = room.spool.path(instance)
-    path.write_bytes(path.read_bytes()[:-700])
-    assert room.review(instance).name in ("read", "not_a_read")
+    whole = path.read_bytes()
+    for length in range(400, len(whole), 131):
+        path.write_bytes(whole[:length])
+        assert room.review(instance).name in ("read", "not_a_read")
     room.spool.remove(instance)
     assert room.review(instance).name == "not_a_read"
-    assert room.review("f" * 32).name == "not_a_read"
+
+
+def test_a_file_that_the_ledger_does_not_know_is_no_read(room: ReadingRoom) -> None:
+    instance = room.take_in(verified_sr([IMAGE], "present"))
+    target = room.spool.path("ab" * 16)
+    target.write_bytes(room.spool.path(instance).read_bytes())
+    assert room.review("ab" * 16).name == "not_a_read"
+
+
+def test_a_package_whose_folder_is_gone_leaves_its_findings_out(room: ReadingRoom) -> None:
+    shutil.rmtree(room.package.folder)
+    _findings.cache_clear()
+    assert room.read(verified_sr([IMAGE], "present")).name == "not_a_read"
+    assert "no coded Presence" in _reasons(room)[0]
 
 
 def test_every_read_leaves_a_line_in_the_audit_trail_without_the_readers_name(room: ReadingRoom) -> None:
