@@ -59,15 +59,18 @@ def _data_checks(training: Training, test: GateCases, plan: Plan) -> Iterator[Ch
         {"share": training.audit_overlap},
         Verdict.REFUSED,
     )
-    count = training.positives + training.negatives
-    if training.new_head and count:
-        prevalence = training.positives / count
-        low, high = plan.labels.min_prevalence, plan.labels.max_prevalence
-        enough = count >= plan.labels.min_positives + plan.labels.min_negatives
+    labels = plan.labels
+    if (
+        training.new_head
+        and training.positives >= labels.min_positives
+        and training.negatives >= labels.min_negatives
+    ):
+        prevalence = training.positives / (training.positives + training.negatives)
         yield Check(
             "prevalence",
-            low <= prevalence <= high or not enough,
-            f"{prevalence:.1%} of the training labels are positive ({low:.0%} to {high:.0%})",
+            labels.min_prevalence <= prevalence <= labels.max_prevalence,
+            f"{prevalence:.1%} of the training labels are positive "
+            f"({labels.min_prevalence:.0%} to {labels.max_prevalence:.0%})",
             {"prevalence": prevalence},
             Verdict.REFUSED,
         )

@@ -1,5 +1,6 @@
 """Nights of learning through the ledger: reads come in, the gate decides, one row makes a package live."""
 
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from sqlalchemy import func, select
 
+from orthanc_al.errors import ModelError, PackageRefusedError
 from orthanc_al.inference.head_swap import read_head
 from orthanc_al.inference.package import load_package
 from orthanc_al.learn import Guarantee, Plan, RetrainStage
@@ -256,3 +258,27 @@ def test_a_candidate_judged_against_another_champion_does_not_go_live(hospital: 
     assert hospital.champion().ref == other.ref
     with hospital.ledger.read() as connection:
         assert connection.execute(select(func.count()).select_from(change_records)).scalar() == 1
+
+
+def test_a_name_without_a_live_package_is_told(hospital: Hospital) -> None:
+    stage = RetrainStage(hospital.ledger, hospital.folder, GUARANTEE, Plan(), automatic=False)
+    with pytest.raises(ModelError, match="No package of unknown is live"):
+        stage.run(Job(1, Step.RETRAIN, "unknown", 1, "test"))
+
+
+def test_a_package_that_is_not_the_ledger_s_is_refused(hospital: Hospital) -> None:
+    hospital.read(QUERY, 10)
+    shutil.rmtree(hospital.package.folder)
+    tiny_package(hospital.package.folder, name="cxr", seed=5)
+    with pytest.raises(PackageRefusedError, match="the ledger says"):
+        hospital.night()
+
+
+def test_a_head_that_onnx_runtime_computes_otherwise_is_kept_out(hospital: Hospital) -> None:
+    hospital.read(QUERY, 120)
+    hospital.read(AUDIT, 400)
+    plan = Plan.model_validate({"gate": {"parity": 1e-30}})
+    assert hospital.night(automatic=True, plan=plan) == "kept"
+    (record,) = hospital.records()
+    assert record["verdict"] == "refused"
+    assert "ONNX Runtime" in record["content"]["refusal"]

@@ -116,8 +116,8 @@ def test_a_subgroup_too_small_to_judge_is_not_judged() -> None:
     [
         (lambda t: replace(t, patients=frozenset({"p7"})), lambda c: c, "patients apart"),
         (lambda t: replace(t, audit_overlap=0.5), lambda c: c, "audits usable"),
-        (lambda t: replace(t, positives=99, negatives=1), lambda c: c, "prevalence"),
-        (lambda t: replace(t, positives=0, negatives=50), lambda c: c, "prevalence"),
+        (lambda t: replace(t, positives=95, negatives=5), lambda c: c, "prevalence"),
+        (lambda t: replace(t, positives=5, negatives=995), lambda c: c, "prevalence"),
     ],
 )
 def test_unfit_data_are_refused_before_any_figure_is_computed(
@@ -133,7 +133,7 @@ def test_unfit_data_are_refused_before_any_figure_is_computed(
     ("training", "test"),
     [
         (replace(TRAINING, positives=4), cases()),
-        (replace(TRAINING, positives=2, negatives=2), cases()),
+        (replace(TRAINING, positives=0, negatives=50), cases()),
         (replace(TRAINING, positives=0, negatives=0), cases()),
         (TRAINING, cases(positives=19)),
         (TRAINING, cases(negatives=39)),
