@@ -23,6 +23,7 @@ from orthanc_al.errors import LedgerError
 
 _BUSY_SECONDS = 30
 _POLL_SECONDS = 0.02
+_LOCK_POLL_SECONDS = 0.001
 
 
 class Ledger:
@@ -186,7 +187,35 @@ def _on_connect(raw: Any, _: Any) -> None:
 
 
 def _on_begin(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.info.get("immediate") else "BEGIN")
+    if connection.info.get("immediate"):
+        _take_write_lock(connection)
+    else:
+        connection.exec_driver_sql("BEGIN")
+
+
+def _take_write_lock(connection: Connection) -> None:
+    """Begin a transaction that may write, looking for the lock every millisecond.
+
+    SQLite's own waiting sleeps longer the longer it waits (up to 100 ms), so that newcomers overtake:
+    the listener would stand behind the worker, and a modality behind both.
+    """
+    until = time.monotonic() + _BUSY_SECONDS
+    connection.exec_driver_sql("PRAGMA busy_timeout=0")
+    try:
+        while not _begun(connection, is_last_try=time.monotonic() >= until):
+            time.sleep(_LOCK_POLL_SECONDS)
+    finally:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout={_BUSY_SECONDS * 1000}")
+
+
+def _begun(connection: Connection, *, is_last_try: bool) -> bool:
+    try:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    except OperationalError as error:
+        if is_last_try or not getattr(error.orig, "sqlite_errorname", "").startswith("SQLITE_BUSY"):
+            raise
+        return False
+    return True
 
 
 def _config(url: str) -> Config:

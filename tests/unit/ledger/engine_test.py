@@ -1,14 +1,17 @@
 """The ledger is created by `create` alone, backs up online, and says what is wrong with it."""
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy.exc import OperationalError
 
 from orthanc_al.errors import LedgerError
-from orthanc_al.ledger import Ledger, facts
+from orthanc_al.ledger import Ledger, engine, facts
 from orthanc_al.ledger.schema import metadata
 
 
@@ -71,3 +74,46 @@ def test_an_exception_rolls_the_transaction_back(ledger: Ledger) -> None:
         raise ZeroDivisionError
     with ledger.read() as connection:
         assert facts.get(connection, "a") is None
+
+
+@contextmanager
+def _write_lock(ledger: Ledger) -> Iterator[sqlite3.Connection]:
+    """Another process that is writing."""
+    other = sqlite3.connect(ledger.url.removeprefix("sqlite:///"), isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    yield other
+    other.close()
+
+
+def test_who_waits_for_the_write_lock_looks_for_it_every_millisecond(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited = []
+    with _write_lock(ledger) as other:
+
+        def sleep(seconds: float) -> None:
+            waited.append(seconds)
+            if len(waited) == 50:
+                other.execute("ROLLBACK")
+
+        monkeypatch.setattr(engine.time, "sleep", sleep)
+        with ledger.write() as connection:
+            facts.put(connection, "a", "b")
+    assert waited == [0.001] * 50
+    with ledger.read() as connection:
+        assert facts.get(connection, "a") == "b"
+
+
+def test_a_write_lock_that_never_comes_is_an_error_and_the_connection_stays_good(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _write_lock(ledger):
+        monkeypatch.setattr(engine, "_BUSY_SECONDS", 0)
+        with pytest.raises(OperationalError, match="locked"), ledger.write():
+            pytest.fail("a transaction began under another's lock")
+        monkeypatch.undo()
+    with ledger.write() as connection:
+        facts.put(connection, "a", "b")
+    with ledger.read() as connection:
+        assert facts.get(connection, "a") == "b"
+        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 30_000
