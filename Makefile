@@ -6,6 +6,8 @@ TORCH ?= torch==2.13.0
 STUDIES ?=
 # What pytest gets beside the defaults, e.g. `make test T="-k spool -x"`.
 T ?=
+# Where `make train` puts the package: a new folder, since a package is never overwritten.
+OUT ?= var/cxr-pneumonia
 # What the benchmark gets beside the defaults, e.g. `make bench B="--rounds 1 --only receive"`.
 B ?=
 VENV := .venv
@@ -48,9 +50,9 @@ check: $(VENV)/.installed-dev   ## lint, types, imports, documents
 bench: $(VENV)/.installed-dev parts   ## side by side with DCMTK and Orthanc: docs/performance.md
 	@$(BIN)/python -m tests.bench.compare $(B)
 
-train: $(VENV)/.installed-finetune   ## train models/cxr-pneumonia from DATA=folder of radiographs
+train: $(VENV)/.installed-finetune   ## train a package like models/cxr-pneumonia from DATA=folder of films
 	@test -n "$(DATA)" || { echo "name the data: make train DATA=folder (docs/learning.md)"; exit 2; }
-	@$(BIN)/orthanc-al train-factory --data "$(DATA)" --out models/cxr-pneumonia
+	@$(BIN)/orthanc-al train-factory --data "$(DATA)" --out "$(OUT)"
 
 finetune: $(VENV)/.installed-finetune
 

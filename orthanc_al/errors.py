@@ -14,7 +14,6 @@
     │   └── UndecodableError      no pixels can be had from it
     ├── PeerError                 a DICOM peer
     │   ├── PeerUnreachableError  no association                                              (retry)
-    │   ├── PeerBusyError         0xA7xx, 0x0122 and the like: later                          (retry)
     │   └── PeerRefusedError      a final answer: it does not take this object
     ├── OrthancError              Orthanc's REST API answers with an error or not at all      (retry)
     ├── ModelError                a model package
@@ -82,12 +81,6 @@ class PeerError(OrthancAlError):
 
 class PeerUnreachableError(PeerError):
     """No association could be established."""
-
-    retryable = True
-
-
-class PeerBusyError(PeerError):
-    """The peer can't take it now (out of resources, or busy)."""
 
     retryable = True
 

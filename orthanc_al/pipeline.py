@@ -69,7 +69,7 @@ TRANSITIONS: Final[Mapping[tuple[Step, str], tuple[Step, ...]]] = {
     (Step.MIRROR, "mirrored"): (),
     (Step.MIRROR, "absent"): (),
     # What comes back.
-    (Step.REVIEW, "read"): (),
+    (Step.REVIEW, "read"): (Step.MIRROR,),
     (Step.REVIEW, "unblinded"): (Step.REPORT,),
     (Step.REVIEW, "not_a_read"): (),
     # What is learned from it.

@@ -1,5 +1,6 @@
 """Taking files out of the spool once nothing needs them."""
 
+from collections.abc import Collection
 from typing import Final
 
 from orthanc_al.ledger import Ledger, deliveries, instances
@@ -9,19 +10,21 @@ from orthanc_al.spool import Spool
 _AT_ONCE: Final = 500
 
 
-def clean(ledger: Ledger, spool: Spool, keep_seconds: float) -> int:
+def clean(ledger: Ledger, spool: Spool, keep_seconds: float, destinations: Collection[str]) -> int:
     """Remove files that are delivered, old enough and without open work; return how many.
 
     Parameters
     ----------
     keep_seconds
         ``storage.keep_days``, counted from when the instance was received.
+    destinations
+        Names of the peers that have a copy of what they send us.
     """
     before = now() - keep_seconds
     removed = 0
     while True:
         with ledger.read() as connection:
-            ids = deliveries.cleanable(connection, before, _AT_ONCE)
+            ids = deliveries.cleanable(connection, before, _AT_ONCE, destinations)
         if not ids:
             return removed
         for instance_id in ids:

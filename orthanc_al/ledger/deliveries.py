@@ -1,13 +1,13 @@
 """What has to go where: one row an instance and destination, with a life of its own each."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from sqlalchemy import Connection, and_, func, or_, select, update
 
 from orthanc_al.domain import Instance
-from orthanc_al.ledger.schema import deliveries, instances, jobs
+from orthanc_al.ledger.schema import deliveries, instances, jobs, selections, studies
 from orthanc_al.observe import now
 
 
@@ -144,14 +144,33 @@ def oldest_waiting(connection: Connection) -> dict[str, float]:
     return {row[0]: float(row[1]) for row in connection.execute(query)}
 
 
-def cleanable(connection: Connection, before: float, limit: int) -> Sequence[str]:
+def cleanable(
+    connection: Connection, before: float, limit: int, destinations: Collection[str]
+) -> Sequence[str]:
     """Return ids of spooled instances that nothing needs any more.
 
-    Received before ``before``, nothing waiting to be delivered, and no work open for them or their study.
-    Refused deliveries do not hold a file: they have had the same days to be mended.
+    Received before ``before``, delivered everywhere, with no work open for them or their study. What no
+    destination has is never cleanable: a refused delivery holds its file until it is mended, and where
+    no destination was configured ours is the only copy, unless it came from a destination. The images
+    of an audit that is not signed yet are kept for its report.
     """
-    waiting = select(deliveries.c.id).where(
-        deliveries.c.instance_id == instances.c.id, deliveries.c.state == DeliveryState.WAITING
+    of_instance = deliveries.c.instance_id == instances.c.id
+    arrived = deliveries.c.state.in_([DeliveryState.SENT, DeliveryState.WARNING])
+    undone = select(deliveries.c.id).where(of_instance, ~arrived)
+    elsewhere = or_(
+        select(deliveries.c.id).where(of_instance, arrived).exists(),
+        instances.c.source.in_(destinations),
+        instances.c.kind == "own",
+    )
+    unsigned = (
+        select(selections.c.id)
+        .join(studies, studies.c.study_instance_uid == selections.c.study_instance_uid)
+        .where(
+            selections.c.study_instance_uid == instances.c.study_instance_uid,
+            selections.c.kind == "audit",
+            selections.c.signed_at.is_(None),
+            studies.c.state.not_in(["read", "expired"]),
+        )
     )
     work = select(jobs.c.id).where(
         or_(
@@ -163,7 +182,14 @@ def cleanable(connection: Connection, before: float, limit: int) -> Sequence[str
     )
     query = (
         select(instances.c.id)
-        .where(instances.c.spooled, instances.c.received_at < before, ~waiting.exists(), ~work.exists())
+        .where(
+            instances.c.spooled,
+            instances.c.received_at < before,
+            elsewhere,
+            ~undone.exists(),
+            ~work.exists(),
+            ~unsigned.exists(),
+        )
         .order_by(instances.c.received_at)
         .limit(limit)
     )

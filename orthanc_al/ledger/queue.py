@@ -120,6 +120,9 @@ class WorkQueue:
             row = connection.execute(pick.with_for_update(skip_locked=True)).mappings().first()
             if row is None:
                 return None
+            if row["attempts"] >= MAX_ATTEMPTS:  # each try so far ended with its process
+                _quarantine(connection, row["id"], "the process that ran it died, each time")
+                return None
             connection.execute(
                 update(jobs)
                 .where(jobs.c.id == row["id"])
@@ -194,6 +197,30 @@ class WorkQueue:
         return connection.execute(twin).first() is not None
 
 
+def release_dead(connection: Connection, prefix: str, lives: Callable[[str], bool]) -> int:
+    """Give back at once the jobs of workers that died, so that nobody waits for the end of their leases.
+
+    Parameters
+    ----------
+    prefix
+        Of the owners' names: the workers of this machine and role.
+    lives
+        Says whether the worker of a name is alive.
+
+    Returns
+    -------
+    int
+        Number of jobs.
+    """
+    running = select(jobs.c.id, jobs.c.lease_owner).where(
+        jobs.c.state == "running", jobs.c.lease_owner.startswith(prefix, autoescape=True)
+    )
+    dead = [row.id for row in connection.execute(running) if not lives(row.lease_owner)]
+    # The lease ends now, and `claim` does the rest: it counts the try.
+    connection.execute(update(jobs).where(jobs.c.id.in_(dead)).values(lease_until=0.0))
+    return len(dead)
+
+
 def requeue(connection: Connection, subject: str | None = None) -> int:
     """Give quarantined jobs (of one subject) another set of attempts; return how many."""
     rows = connection.execute(
@@ -213,6 +240,14 @@ def counts(connection: Connection) -> dict[tuple[str, str], int]:
     return {(row[0], row[1]): row[2] for row in connection.execute(query)}
 
 
+def _quarantine(connection: Connection, job_id: int, error: str) -> None:
+    connection.execute(
+        update(jobs)
+        .where(jobs.c.id == job_id)
+        .values(state="quarantined", error=error, lease_owner=None, lease_until=None)
+    )
+
+
 def _held(job: Job) -> ColumnElement[bool]:
     return and_(jobs.c.id == job.id, jobs.c.state == "running", jobs.c.lease_owner == job.owner)
 
@@ -222,4 +257,4 @@ def _check(rows: int, job: Job) -> None:
         raise LeaseLostError(f"{job.step} of {job.subject}: the lease ran out, another worker has the job")
 
 
-__all__ = ["MAX_ATTEMPTS", "Job", "Outcome", "WorkQueue", "counts", "enqueue", "requeue"]
+__all__ = ["MAX_ATTEMPTS", "Job", "Outcome", "WorkQueue", "counts", "enqueue", "release_dead", "requeue"]

@@ -73,7 +73,7 @@ class ReviewStage:
         return Outcome(
             "unblinded" if blind else "read",
             lambda connection: self._write(connection, found),
-            {Step.REPORT: found.study_instance_uid},
+            dict.fromkeys((Step.REPORT, Step.MIRROR), found.study_instance_uid),
         )
 
     def _look(self, instance_id: str) -> _Found:

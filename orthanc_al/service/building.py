@@ -10,7 +10,7 @@ from orthanc_al.assemble import ArriveStage, AssembleStage
 from orthanc_al.dicom import Peer
 from orthanc_al.forward import Forwarder, clean
 from orthanc_al.inference import ModelPackage, Models, load_package
-from orthanc_al.learn import Guarantee, RetrainStage, load_plan
+from orthanc_al.learn import Guarantee, InputKeeper, RetrainStage, load_plan
 from orthanc_al.ledger import Ledger, Stage, models
 from orthanc_al.methods.urgency import Targets
 from orthanc_al.orthanc import OrthancClient
@@ -125,8 +125,16 @@ def forwarder(settings: Settings, ledger: Ledger) -> Forwarder:
 
 
 def clean_spool(settings: Settings, ledger: Ledger) -> int:
-    """Remove the files that nothing needs any more; return how many."""
-    return clean(ledger, spool(settings), settings.storage.keep_days * _DAY)
+    """Keep the model inputs that learning may want, then remove the files that nothing needs any more.
+
+    Returns
+    -------
+    int
+        Number of files removed.
+    """
+    files = spool(settings)
+    InputKeeper(ledger, files, settings.storage.training_cache).keep()
+    return clean(ledger, files, settings.storage.keep_days * _DAY, names(settings, "destination"))
 
 
 def archive(settings: Settings) -> Archive:

@@ -72,7 +72,9 @@ def run(folder: Path, studies: Path | None, console: Console, *, stay: bool) -> 
         tables.show_worklist(console, page.entries, settings.site.timezone)
         ledger.close()
         console.print(f"\nThe worklist page: [bold]http://{settings.web.host}:{settings.web.port}[/]")
-        console.print(f"Commands for this demo: orthanc-al --config {config} doctor", highlight=False, soft_wrap=True)
+        console.print(
+            f"Commands for this demo: orthanc-al --config {config} doctor", highlight=False, soft_wrap=True
+        )
         if stay:
             console.print("Ctrl-C ends it.")
             stop.wait()

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from orthanc_al.dicom import echo
-from orthanc_al.errors import LedgerError, OrthancAlError
+from orthanc_al.errors import LedgerError, OrthancAlError, OrthancError
 from orthanc_al.inference import load_package
-from orthanc_al.ledger import Ledger, deliveries, facts, models, processes, promises
+from orthanc_al.ledger import Ledger, associations, deliveries, facts, models, processes, promises
 from orthanc_al.observe import now
 from orthanc_al.service import building
 from orthanc_al.service.finding import Finding, fine, note, problem
@@ -30,7 +30,7 @@ def examine(settings: Settings) -> list[Finding]:
     except LedgerError as error:
         found.append(problem("ledger", str(error)))
     else:
-        for look in (_promise_3, _spool_and_ledger, _deliveries, _processes, _champions):
+        for look in (_promise_3, _spool_and_ledger, _deliveries, _refusals, _processes, _champions):
             found += look(settings, ledger)
         ledger.close()
     for check in (_disk, _listener, _peers, _packages, _orthanc):
@@ -104,6 +104,14 @@ def _deliveries(settings: Settings, ledger: Ledger) -> Iterator[Finding]:
             yield fine(f"to {name}", text)
         if never.get(name):
             yield note(f"to {name}", f"{never[name]} instance(s) came before it was a destination")
+
+
+def _refusals(_: Settings, ledger: Ledger) -> Iterator[Finding]:
+    with ledger.read() as connection:
+        refused = associations.all_refusals(connection)
+    for one in refused[:_SHOWN]:
+        what = "would be refused by listed" if one.observed_only else "was refused"
+        yield note("association", f"{one.calling_ae} {what} {one.times} time(s): {one.reason}")
 
 
 def _processes(_: Settings, ledger: Ledger) -> Iterator[Finding]:
@@ -203,4 +211,11 @@ def _orthanc(settings: Settings) -> Iterator[Finding]:
     if client is None:
         yield fine("orthanc", "none is configured")
         return
-    yield _attempt("orthanc", lambda: str(client.capabilities()))
+    try:
+        yield fine("orthanc", str(client.capabilities()))
+        for one in client.problems():
+            yield note("orthanc", one)
+    except OrthancError as error:
+        yield problem("orthanc", str(error))
+    finally:
+        client.close()

@@ -4,23 +4,31 @@ A role says ``detail["state"] = "ready"`` once it does its work; doctor and /rea
 """
 
 import os
+import socket
 import threading
 from collections.abc import Callable, Collection
+from pathlib import Path
 from typing import Any, Final
 
 import uvicorn
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.cron import CronTrigger
+from sqlalchemy.exc import OperationalError
 
+from orthanc_al.errors import OrthancAlError
 from orthanc_al.ledger import Ledger, Worker, WorkQueue, enqueue, facts
+from orthanc_al.ledger.queue import release_dead
 from orthanc_al.observe import logger, now
 from orthanc_al.pipeline import SCORING_STEPS, Step
+from orthanc_al.review import poll_labels
 from orthanc_al.service import building
 from orthanc_al.settings import Settings
 
 LEARN_LEASE: Final = 900.0
 _LEASE: Final = 300.0
 _CLEAN_SECONDS: Final = 300.0
+_TROUBLE_SECONDS: Final = 2.0
+_LABEL_SECONDS: Final = 60.0
 _WORKERS: Final = 2
 _log = logger("service")
 
@@ -39,11 +47,26 @@ def _forwarder(settings: Settings, ledger: Ledger, stop: threading.Event, detail
     forwarder = building.forwarder(settings, ledger)
     forwarder.start()
     detail.update(state="ready")
+    housekeeping = threading.Thread(target=_housekeeping, args=(settings, ledger, stop), name="housekeeping")
+    housekeeping.start()
+    while forwarder.is_alive() and not stop.wait(_TROUBLE_SECONDS):
+        trouble = forwarder.trouble()
+        detail["trouble"] = "; ".join(f"{name}: {why}" for name, why in trouble.items()) or "none"
+    stop.set()  # a line that ended by a slip ends the process: the supervisor starts a whole one
+    forwarder.stop()
+    housekeeping.join()
+
+
+def _housekeeping(settings: Settings, ledger: Ledger, stop: threading.Event) -> None:
+    """Clean the spool now and then; what goes wrong there must not stop the forwarder."""
     while not stop.wait(_CLEAN_SECONDS):
-        removed = building.clean_spool(settings, ledger)
+        try:
+            removed = building.clean_spool(settings, ledger)
+        except (OrthancAlError, OSError, OperationalError) as error:
+            _log.error("spool_not_cleaned", error=str(error))
+            continue
         if removed:
             _log.info("spool_cleaned", files=removed)
-    forwarder.stop()
 
 
 def _worker(settings: Settings, ledger: Ledger, stop: threading.Event, detail: dict[str, Any]) -> None:
@@ -57,21 +80,54 @@ def _worker(settings: Settings, ledger: Ledger, stop: threading.Event, detail: d
             return SCORING_STEPS if facts.scoring_paused(connection) else frozenset()
 
     def work(number: int) -> None:
-        queue = WorkQueue(ledger, f"worker-{os.getpid()}-{number}", _LEASE)
+        queue = WorkQueue(ledger, _owner("worker", number), _LEASE)
         Worker(ledger, queue, stages, held_back).run(stop)
 
+    _take_over(ledger, "worker")
     crew = [threading.Thread(target=work, args=(n,), name=f"worker-{n}") for n in range(_WORKERS)]
+    crew.append(threading.Thread(target=_poll_labels, args=(settings, ledger, stop), name="labels"))
     for thread in crew:
         thread.start()
     for thread in crew:
         thread.join()
 
 
+def _owner(role: str, number: int = 0) -> str:
+    return f"{socket.gethostname()}/{role}-{os.getpid()}-{number}"
+
+
+def _take_over(ledger: Ledger, role: str) -> None:
+    """Take the jobs of this machine's dead workers at once instead of at the end of their leases."""
+    prefix = f"{socket.gethostname()}/{role}-"
+
+    def lives(owner: str) -> bool:
+        pid = owner.removeprefix(prefix).split("-")[0]
+        return Path(f"/proc/{pid}").exists()
+
+    with ledger.write() as connection:
+        taken = release_dead(connection, prefix, lives)
+    if taken:
+        _log.warning("jobs_taken_over", role=role, jobs=taken)
+
+
+def _poll_labels(settings: Settings, ledger: Ledger, stop: threading.Event) -> None:
+    """Look at Orthanc's labels every minute, where the site trusts them: they make no entry in /changes."""
+    client = building.orthanc(settings)
+    if client is None or not settings.review.trust_labels:
+        return
+    while not stop.wait(_LABEL_SECONDS):
+        try:
+            poll_labels(ledger, client)
+        except OrthancAlError as error:
+            _log.warning("labels_not_polled", error=str(error))
+
+
 def _learner(settings: Settings, ledger: Ledger, stop: threading.Event, detail: dict[str, Any]) -> None:
     os.nice(10)
     stages = building.learner_stages(settings, ledger)
+    _take_over(ledger, "learner")
     detail.update(state="ready")
-    Worker(ledger, WorkQueue(ledger, f"learner-{os.getpid()}", LEARN_LEASE), stages).run(stop)
+    Worker(ledger, WorkQueue(ledger, _owner("learner"), LEARN_LEASE), stages).run(stop)
 
 
 def _web(settings: Settings, ledger: Ledger, stop: threading.Event, detail: dict[str, Any]) -> None:

@@ -61,7 +61,10 @@ class TriageStage:
 
     def _thresholds(self, stored: StoredPrediction) -> tuple[float | None, float | None]:
         with self._ledger.read() as connection:
-            folder = models.get(connection, stored.model.digest).folder
-        manifest = self._running.get(folder, stored.model).package.manifest
+            known = models.get(connection, stored.model.digest)
+        manifest = self._running.get(known.folder, stored.model).package.manifest
         entry = next(entry for entry in manifest.findings if entry.name == stored.prediction.finding)
-        return entry.thresholds.low, entry.thresholds.high
+        # Whatever a manifest says of itself: only a package made here, from this site's own audit,
+        # supports a low tier (promise 5).
+        low = entry.thresholds.low if known.origin == "retrained" else None
+        return low, entry.thresholds.high

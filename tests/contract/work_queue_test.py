@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 
 from orthanc_al.errors import LeaseLostError
 from orthanc_al.ledger import Ledger, Outcome, Worker, WorkQueue, enqueue, facts
-from orthanc_al.ledger.queue import MAX_ATTEMPTS, counts, requeue
+from orthanc_al.ledger.queue import MAX_ATTEMPTS, counts, release_dead, requeue
 from orthanc_al.ledger.schema import jobs, metadata
 from orthanc_al.pipeline import Step
 
@@ -164,6 +164,32 @@ def test_a_failed_job_comes_back_later_and_ends_in_quarantine(ledger: Ledger) ->
     assert again.attempts == 1
 
 
+def test_a_job_that_kills_its_worker_each_time_ends_in_quarantine(ledger: Ledger) -> None:
+    clock = Clock()
+    put(ledger, Step.SCORE_IMAGE, "poison")
+    for attempt in range(MAX_ATTEMPTS):
+        job = WorkQueue(ledger, f"w{attempt}", 60.0, clock).claim({Step.SCORE_IMAGE})
+        assert job is not None
+        clock.time += 61
+    assert WorkQueue(ledger, "last", 60.0, clock).claim({Step.SCORE_IMAGE}) is None
+    with ledger.read() as connection:
+        assert counts(connection) == {("score_image", "quarantined"): 1}
+
+
+def test_the_jobs_of_dead_workers_are_taken_at_once(ledger: Ledger) -> None:
+    for subject in ("a", "b", "c"):
+        put(ledger, Step.SCORE, subject)
+    owners = ("here/worker-1-0", "here/worker-2-0", "there/worker-1-0")
+    for owner in owners:
+        assert WorkQueue(ledger, owner).claim({Step.SCORE}) is not None
+    with ledger.write() as connection:
+        assert release_dead(connection, "here/worker-", lambda owner: owner == "here/worker-2-0") == 1
+    taken = WorkQueue(ledger, "new").claim({Step.SCORE})
+    assert taken is not None
+    assert (taken.subject, taken.attempts) == ("a", 2)
+    assert WorkQueue(ledger, "new").claim({Step.SCORE}) is None
+
+
 def test_what_no_retry_helps_is_quarantined_at_once(ledger: Ledger) -> None:
     queue = WorkQueue(ledger, "a")
     put(ledger, Step.SCORE, "1.2.3")
@@ -223,7 +249,9 @@ def test_each_job_has_its_effect_once_though_workers_are_killed(ledger: Ledger) 
         put(ledger, Step.SCORE, f"study-{number}")
     context = multiprocessing.get_context("spawn")
     names = iter(range(1000))
-    crew = [context.Process(target=_work, args=(ledger.url, f"w{next(names)}"), daemon=True) for _ in range(2)]
+    crew = [
+        context.Process(target=_work, args=(ledger.url, f"w{next(names)}"), daemon=True) for _ in range(2)
+    ]
     for process in crew:
         process.start()
     deadline = time.monotonic() + 60

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.orthanc import Orthanc
 from tests.support.radiographs import radiographs
-from tests.support.site import Site, StoreSCP, free_port, peer, storescu, wait_until
+from tests.support.site import Site, StoreSCP, data_set_bytes, free_port, peer, storescu, wait_until
 
 pytestmark = [pytest.mark.needs_data, pytest.mark.needs_dcmtk, pytest.mark.needs_orthanc, pytest.mark.slow]
 
@@ -84,18 +84,11 @@ def _settled(site: Site) -> bool:
     )
 
 
-def _data_set(path: Path) -> bytes:
-    """Return the bytes behind the file meta information."""
-    raw = path.read_bytes()
-    length = int.from_bytes(raw[140:144], "little")
-    return raw[144 + length :]
-
-
 def test_what_goes_out_is_what_came_in_byte_for_byte(hospital: Hospital, films: list[Path]) -> None:
     received = wait_until(lambda: (r := hospital.received()) and len(r) >= STUDIES and r)
     for film in films:
         uid = str(pydicom.dcmread(film, stop_before_pixels=True).SOPInstanceUID)
-        assert _data_set(received[uid]) == _data_set(film)
+        assert data_set_bytes(received[uid]) == data_set_bytes(film)
 
 
 def test_the_other_destination_gets_every_study_too(hospital: Hospital) -> None:

@@ -237,3 +237,10 @@ def storescu(port: int, paths: Sequence[Path], calling: str = "MODALITY", called
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def data_set_bytes(path: Path) -> bytes:
+    """Return the bytes of a Part 10 file behind its file meta information (PS3.10 7.1)."""
+    raw = path.read_bytes()
+    length = int.from_bytes(raw[140:144], "little")
+    return raw[144 + length :]

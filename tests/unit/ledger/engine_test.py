@@ -69,9 +69,13 @@ def test_a_backup_is_a_whole_ledger_while_the_first_is_in_use(ledger: Ledger, tm
 
 
 def test_an_exception_rolls_the_transaction_back(ledger: Ledger) -> None:
-    with pytest.raises(ZeroDivisionError), ledger.write() as connection:
-        facts.put(connection, "a", "b")
-        raise ZeroDivisionError
+    def fails() -> None:
+        with ledger.write() as connection:
+            facts.put(connection, "a", "b")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fails()
     with ledger.read() as connection:
         assert facts.get(connection, "a") is None
 
