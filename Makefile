@@ -59,7 +59,7 @@ finetune: $(VENV)/.installed-finetune
 parts:           ## install the programs that the tests talk to (Orthanc, DCMTK, dicom3tools, Chromium)
 	@sh tests/install-parts.sh
 
-docker-test:     ## build the image and run a study through the container (needs root)
+docker-test:     ## build the images and run studies through the containers (docker or podman)
 	@bash docker/test.sh
 
 migration: $(VENV)/.installed-dev   ## write the next migration from ledger/schema.py: M="what changes"

@@ -1,12 +1,20 @@
 #!/bin/sh
-# The page can be reached from outside of the container, so it needs a password: where none was mounted,
-# one is made once, kept in the volume and said in the log.
+# Both pages can be reached from outside of their containers and need a password: where none was given,
+# one is made once and kept in the folder of secrets.
 set -eu
-secrets="${ORTHANC_AL_SECRETS:-/var/lib/orthanc-al/secrets}"
-if [ "${1:-serve}" = "serve" ] && [ -z "${ORTHANC_AL_WEB__PASSWORD:-}" ] && [ ! -e "$secrets/web__password" ]; then
-  mkdir -p "$secrets"
-  (umask 077 && python -c 'import secrets; print(secrets.token_urlsafe(18))' > "$secrets/web__password")
-  echo "A password for the worklist page was made; it is in $secrets/web__password (user name: any)."
+umask 077
+
+make_password() { # FILE
+  if [ ! -s "$1" ] && [ -w "$(dirname "$1")" ]; then
+    # One short write: Orthanc's container, which waits for the file to hold something, gets all of it.
+    python -c 'import secrets; print(secrets.token_urlsafe(18))' >"$1"
+    echo "A password was made: $1" >&2
+  fi
+}
+
+if [ "${1:-}" = serve ]; then
+  # A file would win over the variable.
+  [ -n "${ORTHANC_AL_WEB__PASSWORD:-}" ] || make_password "$ORTHANC_AL_SECRETS/web__password"
+  [ -n "${ORTHANC_AL_ORTHANC__PASSWORD:-}" ] || make_password "$ORTHANC_AL_SECRETS/orthanc__password"
 fi
-mkdir -p "$secrets"
 exec orthanc-al "$@"
