@@ -336,17 +336,19 @@ def test_a_channel_without_an_association_says_so(ledger: Ledger, spool: Spool) 
 
 
 def test_files_go_when_they_are_delivered_old_and_without_work(ledger: Ledger, spool: Spool) -> None:
-    old = put_instance(ledger, spool, "1.2.1", to=())
-    young = put_instance(ledger, spool, "1.2.2", to=())
+    old = put_instance(ledger, spool, "1.2.1")
+    young = put_instance(ledger, spool, "1.2.2")
+    with ledger.write() as connection:
+        connection.execute(update(deliveries).values(state="sent"))
     waiting = put_instance(ledger, spool, "1.2.3")
     with ledger.write() as connection:
         connection.execute(jobs.delete())
         connection.execute(
             update(instances).where(instances.c.id.in_([old.id, waiting.id])).values(received_at=1.0)
         )
-    assert clean(ledger, spool, 3600) == 1
+    assert clean(ledger, spool, 3600, ["pacs"]) == 1
     assert set(spool.ids()) == {young.id, waiting.id}
-    assert clean(ledger, spool, 3600) == 0
+    assert clean(ledger, spool, 3600, ["pacs"]) == 0
     with ledger.read() as connection:
         rows = connection.execute(select(instances.c.id).where(instances.c.spooled)).scalars().all()
     assert set(rows) == {young.id, waiting.id}

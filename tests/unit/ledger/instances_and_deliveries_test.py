@@ -1,12 +1,12 @@
 """What came in is known once, goes everywhere it should, and never back."""
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 
 from orthanc_al.domain import Instance, Origin
 from orthanc_al.ledger import Ledger, associations, deliveries, enqueue, instances
 from orthanc_al.ledger.deliveries import DeliveryState
-from orthanc_al.ledger.schema import jobs, reports
+from orthanc_al.ledger.schema import jobs, reports, selections, studies
 from orthanc_al.pipeline import Step
 
 FROM_CT = Origin("CT", "ORTHANC_AL", "ORTHANC_AL", "ct", "a" * 32, "dicom")
@@ -164,7 +164,7 @@ def test_refused_deliveries_can_be_asked_for_again(
 def test_files_are_cleaned_away_only_when_nothing_needs_them(ledger: Ledger) -> None:
     def cleanable(before: float = 1000.0) -> list[str]:
         with ledger.read() as connection:
-            return list(deliveries.cleanable(connection, before, 10))
+            return list(deliveries.cleanable(connection, before, 10, ["pacs"]))
 
     _add(ledger, _instance())
     name = _instance().id
@@ -187,6 +187,43 @@ def test_files_are_cleaned_away_only_when_nothing_needs_them(ledger: Ledger) -> 
         deliveries.finish(connection, delivery.id, DeliveryState.REFUSED)
         assert deliveries.try_again(connection) == 0  # nothing is left to send
     assert cleanable() == []
+
+
+def _cleanable(ledger: Ledger, *destinations: str) -> list[str]:
+    with ledger.write() as connection:
+        connection.execute(jobs.delete())
+        return list(deliveries.cleanable(connection, 1e12, 10, destinations))
+
+
+def test_a_file_that_a_destination_refused_is_held_until_that_is_mended(ledger: Ledger) -> None:
+    _add(ledger, _instance(), to=("pacs", "vna"))
+    for name, state in (("pacs", DeliveryState.SENT), ("vna", DeliveryState.REFUSED)):
+        (delivery,) = _due(ledger, name)
+        with ledger.write() as connection:
+            deliveries.finish(connection, delivery.id, state)
+    assert _cleanable(ledger, "pacs", "vna") == []
+
+
+def test_a_file_that_no_destination_has_is_held(ledger: Ledger) -> None:
+    _add(ledger, _instance(), to=())
+    assert _cleanable(ledger) == []
+    assert _cleanable(ledger, FROM_CT.source) == [_instance().id]  # it came from one that has it
+
+
+def test_the_images_of_an_audit_are_held_until_its_read_is_signed(ledger: Ledger) -> None:
+    _add(ledger, _instance())
+    (delivery,) = _due(ledger, "pacs")
+    audit = {"study_instance_uid": "1.9", "kind": "audit", "strategy": "random", "propensity": 0.1}
+    study = {"study_instance_uid": "1.9", "patient_key": "k", "state": "scored", "read_by": 0}
+    with ledger.write() as connection:
+        deliveries.finish(connection, delivery.id, DeliveryState.SENT)
+        instances.set_header(connection, _instance().id, kind="image", study_instance_uid="1.9")
+        connection.execute(insert(studies).values(**study, arrived_at=1.0, last_received_at=1.0))
+        connection.execute(insert(selections).values(**audit, seed="s", decided_at=1.0, day="2026-01-01"))
+    assert _cleanable(ledger, "pacs") == []
+    with ledger.write() as connection:
+        connection.execute(update(selections).values(signed_at=2.0))
+    assert _cleanable(ledger, "pacs") == [_instance().id]
 
 
 def test_associations_end_once_and_a_dead_listeners_are_lost(ledger: Ledger) -> None:
