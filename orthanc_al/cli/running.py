@@ -9,19 +9,18 @@ from orthanc_al.cli.common import Actor, Json, of, open_ledger, out, show_json
 from orthanc_al.ledger import facts, trail
 from orthanc_al.service import demo as demonstration
 from orthanc_al.service import doctor as examination
-from orthanc_al.service import running
+from orthanc_al.service import roles, running
 from orthanc_al.settings import load
 
 
 def serve(
     context: typer.Context,
-    role: Annotated[str, typer.Option(help=f"Run one process alone: {', '.join(running.ROLES)}.")] = "",
-    parent: Annotated[int, typer.Option(hidden=True)] = 0,
+    role: Annotated[str, typer.Option(help=f"Run one process alone: {', '.join(roles.ROLES)}.")] = "",
 ) -> None:
     """Run the service: all processes, or one of them."""
     settings = of(context).settings()
     if role:
-        running.run_role(settings, role, parent)
+        running.serve_role(settings, role)
     else:
         running.serve(settings, of(context).config)
 

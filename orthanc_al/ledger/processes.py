@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, update
 
 from orthanc_al.ledger.engine import upsert
 from orthanc_al.ledger.schema import processes
@@ -10,7 +10,7 @@ from orthanc_al.observe import now
 
 
 def report_alive(
-    connection: Connection, role: str, pid: int, started_at: float, detail: dict[str, Any], restarts: int = 0
+    connection: Connection, role: str, pid: int, started_at: float, detail: dict[str, Any]
 ) -> None:
     """Write that process ``pid`` does ``role`` and lives; ``detail`` is shown by doctor and /readyz."""
     values = {
@@ -18,10 +18,17 @@ def report_alive(
         "pid": pid,
         "started_at": started_at,
         "seen_at": now(),
-        "restarts": restarts,
         "detail": detail,
     }
-    upsert(connection, processes, values, ["role"], [name for name in values if name != "role"])
+    kept = {"role", "restarts"}
+    values["restarts"] = 0
+    upsert(connection, processes, values, ["role"], [name for name in values if name not in kept])
+
+
+def note_restart(connection: Connection, role: str) -> None:
+    """Count a restart of the process that does ``role``."""
+    more = processes.c.restarts + 1
+    connection.execute(update(processes).where(processes.c.role == role).values(restarts=more))
 
 
 def all_roles(connection: Connection) -> dict[str, dict[str, Any]]:

@@ -2,7 +2,9 @@
 
 import threading
 from collections.abc import Callable, Collection, Mapping
-from typing import Protocol
+from typing import Final, Protocol
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from orthanc_al.errors import LeaseLostError, OrthancAlError
 from orthanc_al.ledger.engine import Ledger
@@ -10,6 +12,8 @@ from orthanc_al.ledger.queue import Job, Outcome, WorkQueue
 from orthanc_al.observe import logger
 from orthanc_al.pipeline import Step
 
+_IDLE_SECONDS: Final = 0.25
+_PAUSE_SECONDS: Final = 1.0
 _log = logger("work")
 
 
@@ -64,8 +68,12 @@ class Worker:
     def run(self, stop: threading.Event) -> None:
         """Do jobs until ``stop`` is set; the job in hand is finished first."""
         while not stop.is_set():
-            if not self.run_once():
-                self._ledger.wait_for_change(0.25)
+            try:
+                if not self.run_once():
+                    self._ledger.wait_for_change(_IDLE_SECONDS)
+            except SQLAlchemyError as error:  # locked for long, or its disk is full: it may pass
+                _log.error("ledger_not_reached", error=str(error))
+                stop.wait(_PAUSE_SECONDS)
 
     def _failed(self, job: Job, error: str, *, retryable: bool) -> None:
         quarantined = self._queue.fail(job, error, retryable=retryable)

@@ -9,7 +9,7 @@ from orthanc_al.errors import ConfigurationError, OrthancAlError
 from orthanc_al.inference import RunningModel, load_package
 from orthanc_al.score import score_images
 from orthanc_al.score.aggregate import aggregate
-from orthanc_al.service import building
+from orthanc_al.service import modelling
 from orthanc_al.settings import Settings
 from orthanc_al.triage import tier_of
 
@@ -41,7 +41,7 @@ def score_files(
     if folder is None:
         raise ConfigurationError("No model is configured: name one with --package FOLDER.")
     loaded = load_package(folder)
-    model = building.running_models(settings).get(folder, loaded.ref)
+    model = modelling.running(settings).get(folder, loaded.ref)
     rows = []
     for path in paths:
         rows += _rows(path, model)

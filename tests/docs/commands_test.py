@@ -6,7 +6,7 @@ from pathlib import Path
 import typer.main
 
 from orthanc_al.cli.app import app
-from orthanc_al.service.running import ROLES
+from orthanc_al.service.roles import ROLES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
 

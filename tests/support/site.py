@@ -201,8 +201,12 @@ class Site:
             return int(processes.all_roles(connection)[role]["pid"])
 
     def kill(self, role: str) -> None:
-        """Kill -9 the process of a role; the supervisor starts another."""
-        os.kill(self.role_pid(role), signal.SIGKILL)
+        """Kill -9 the living process of a role; the supervisor starts another."""
+        os.kill(wait_until(lambda: self._living_pid(role), 60, f"no process does {role}"), signal.SIGKILL)
+
+    def _living_pid(self, role: str) -> int | None:
+        pid = self.role_pid(role)
+        return pid if Path(f"/proc/{pid}").exists() else None
 
     def cli(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command of ours."""

@@ -1,0 +1,113 @@
+"""One process of the service: ``python -m orthanc_al.service.child``; imports its own role alone."""
+
+import argparse
+import os
+import signal
+import sys
+import threading
+import types
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from orthanc_al.errors import ConfigurationError, OrthancAlError
+from orthanc_al.ledger import Ledger, processes
+from orthanc_al.observe import configure_logging, logger, now
+from orthanc_al.service import roles
+from orthanc_al.service.supervisor import die_with_parent
+from orthanc_al.settings import Settings, load
+
+_HEARTBEAT_SECONDS: Final = 2.0
+_log = logger("service")
+
+
+def command(role: str, config: Path | None) -> list[str]:
+    """Return the command line of the process that does a role, as a child of this one."""
+    words = [sys.executable, "-m", "orthanc_al.service.child", role, "--parent", str(os.getpid())]
+    return [*words, "--config", str(config)] if config is not None else words
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Be a child of the supervisor; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("role")
+    parser.add_argument("--parent", type=int, required=True)
+    parser.add_argument("--config", type=Path)
+    asked = parser.parse_args(words)
+    die_with_parent(asked.parent)
+    try:
+        settings = load(asked.config)
+        configure_logging(settings.log.level, json=settings.log.json_lines)
+        run_role(settings, asked.role)
+    except OrthancAlError as error:
+        _log.error("process_failed", role=asked.role, error=str(error))
+        return error.exit_status
+    return 0
+
+
+def run_role(settings: Settings, role: str) -> None:
+    """Do a role until SIGINT or SIGTERM.
+
+    Raises
+    ------
+    ConfigurationError
+        No such role.
+    """
+    if role not in roles.ROLES:
+        raise ConfigurationError(f"There is no role {role}; there are {', '.join(roles.ROLES)}.")
+    ledger = Ledger.open(settings.storage.ledger)
+    detail: dict[str, Any] = {"state": "starting"}
+    with stopped_by_signals() as stop, _heartbeat(ledger, role, detail):
+        _log.info("process_started", role=role)
+        roles.runner(role)(settings, ledger, stop, detail)
+        _log.info("process_ended", role=role)
+    ledger.close()
+
+
+@contextmanager
+def stopped_by_signals() -> Iterator[threading.Event]:
+    """Give an event that the first SIGINT or SIGTERM sets; the next one has its default effect."""
+    stop = threading.Event()
+
+    def ask(number: int, _: types.FrameType | None) -> None:
+        stop.set()
+        signal.signal(number, signal.SIG_DFL)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _heartbeat(ledger: Ledger, role: str, detail: dict[str, Any]) -> Iterator[None]:
+    """Tell the ledger every few seconds that this process lives, and what it says of itself."""
+    stop = threading.Event()
+    started = now()
+
+    def beat() -> None:
+        while True:
+            try:
+                with ledger.write() as connection:
+                    processes.report_alive(connection, role, os.getpid(), started, dict(detail))
+            except SQLAlchemyError as error:
+                _log.warning("heartbeat_failed", role=role, error=str(error))
+            if stop.wait(_HEARTBEAT_SECONDS):
+                return
+
+    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(_HEARTBEAT_SECONDS * 2)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

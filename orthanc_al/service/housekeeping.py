@@ -1,0 +1,57 @@
+"""Housekeeping of the worker: the spool is cleaned, labels are looked at."""
+
+import threading
+from typing import Final
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from orthanc_al.errors import OrthancAlError
+from orthanc_al.forward import clean
+from orthanc_al.learn import InputKeeper
+from orthanc_al.ledger import Ledger
+from orthanc_al.observe import logger
+from orthanc_al.review import poll_labels
+from orthanc_al.service import building
+from orthanc_al.settings import Settings
+
+_CLEAN_SECONDS: Final = 300.0
+_LABEL_SECONDS: Final = 60.0
+_DAY: Final = 86400.0
+_log = logger("service")
+
+
+def keep_spool(settings: Settings, ledger: Ledger, stop: threading.Event) -> None:
+    """Clean the spool now and then; what goes wrong there must not stop the worker."""
+    while not stop.wait(_CLEAN_SECONDS):
+        try:
+            removed = clean_spool(settings, ledger)
+        except (OrthancAlError, OSError, SQLAlchemyError) as error:
+            _log.error("spool_not_cleaned", error=str(error))
+            continue
+        if removed:
+            _log.info("spool_cleaned", files=removed)
+
+
+def clean_spool(settings: Settings, ledger: Ledger) -> int:
+    """Keep the model inputs that learning may want, then remove the files that nothing needs any more.
+
+    Returns
+    -------
+    int
+        Number of files removed.
+    """
+    files = building.spool(settings)
+    InputKeeper(ledger, files, settings.storage.training_cache).keep()
+    return clean(ledger, files, settings.storage.keep_days * _DAY, building.names(settings, "destination"))
+
+
+def watch_labels(settings: Settings, ledger: Ledger, stop: threading.Event) -> None:
+    """Look at Orthanc's labels every minute, where the site trusts them: they make no entry in /changes."""
+    client = building.orthanc(settings)
+    if client is None or not settings.review.trust_labels:
+        return
+    while not stop.wait(_LABEL_SECONDS):
+        try:
+            poll_labels(ledger, client)
+        except (OrthancAlError, SQLAlchemyError) as error:
+            _log.warning("labels_not_polled", error=str(error))

@@ -1,0 +1,33 @@
+"""The listener: takes studies in."""
+
+import threading
+from typing import Any
+
+from orthanc_al.ledger import Ledger
+from orthanc_al.receive import Listener
+from orthanc_al.service import building
+from orthanc_al.settings import Settings
+
+
+def run(settings: Settings, ledger: Ledger, stop: threading.Event, detail: dict[str, Any]) -> None:
+    """Take studies in until told to stop."""
+    listener = build(settings, ledger)
+    listener.start()
+    detail.update(state="ready", port=settings.dicom.port, accept=settings.dicom.accept)
+    stop.wait()
+    listener.stop()
+
+
+def build(settings: Settings, ledger: Ledger) -> Listener:
+    """Return the listener."""
+    return Listener(
+        ae_title=settings.dicom.ae_title,
+        host=settings.dicom.host,
+        port=settings.dicom.port,
+        peers=[building.ae(peer) for peer in settings.dicom.peers],
+        accept=settings.dicom.accept,
+        spool=building.spool(settings),
+        ledger=ledger,
+        destinations=building.names(settings, "destination"),
+        maximum_associations=settings.dicom.max_associations,
+    )

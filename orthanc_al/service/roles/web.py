@@ -1,0 +1,78 @@
+"""The pages, the API and the nightly clock."""
+
+import threading
+from typing import Any, Final
+
+import uvicorn
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.cron import CronTrigger
+from fastapi import FastAPI
+
+from orthanc_al.ledger import Ledger, enqueue
+from orthanc_al.observe import now
+from orthanc_al.pipeline import Step
+from orthanc_al.service import modelling, roles
+from orthanc_al.settings import Settings
+from orthanc_al.web import create_app
+
+_GB: Final = 1e9
+
+
+def run(settings: Settings, ledger: Ledger, stop: threading.Event, detail: dict[str, Any]) -> None:
+    """Serve until told to stop."""
+    server = uvicorn.Server(
+        uvicorn.Config(
+            build(settings, ledger),
+            host=settings.web.host,
+            port=settings.web.port,
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=3,
+        )
+    )
+    clock = _nightly_clock(settings, ledger)
+    thread = threading.Thread(target=server.run, name="web")
+    thread.start()
+    while not server.started and thread.is_alive():
+        stop.wait(0.05)
+    detail.update(state="ready", port=settings.web.port)
+    while thread.is_alive() and not stop.wait(0.5):
+        continue
+    server.should_exit = True
+    thread.join()
+    if clock is not None:
+        clock.shutdown(wait=False)
+
+
+def _nightly_clock(settings: Settings, ledger: Ledger) -> BackgroundScheduler | None:
+    """Start the clock of ``learn.cron``; all it does is to put the models' jobs on the queue."""
+    if not settings.learn.cron:
+        return None
+    zone = settings.site.timezone
+
+    def ring() -> None:
+        with ledger.write() as connection:
+            for package in modelling.packages(settings):
+                enqueue(connection, Step.RETRAIN, package.ref.name, now(), sooner=True)
+
+    scheduler = BackgroundScheduler(timezone=zone)
+    # A machine that slept through the hour does it when it wakes, once.
+    scheduler.add_job(
+        ring, CronTrigger.from_crontab(settings.learn.cron, zone), coalesce=True, misfire_grace_time=6 * 3600
+    )
+    scheduler.start()
+    return scheduler
+
+
+def build(settings: Settings, ledger: Ledger) -> FastAPI:
+    """Return the pages, the API and the probes."""
+    return create_app(
+        ledger,
+        spool=settings.storage.spool,
+        site_name=settings.site.name,
+        timezone=settings.site.timezone,
+        viewer_template=settings.web.viewer,
+        password=settings.web.password.get_secret_value(),
+        min_free_bytes=int(settings.storage.min_free_gb * _GB),
+        roles=roles.active(settings),
+    )
