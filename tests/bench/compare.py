@@ -3,7 +3,7 @@
 Everything runs in a network namespace of its own (Orthanc binds all addresses), on its loopback, with
 TCP_NODELAY=1 in the peers' environment. Rounds are interleaved, so that a neighbour's load falls on all;
 before each turn our service is idle and the disk's write-back is done, so that no one pays for another.
-Printed are minimum, median and maximum of the rounds, and the ratios of medians; a JSON copy goes to
+Printed are minimum, median and maximum of the rounds, and those of the rounds' ratios; a copy goes to
 ``bench-results/``. No figure here is a test: machines are shared and noisy.
 """
 
@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -28,7 +28,10 @@ from rich.table import Table
 from tests.bench import forwarding, head_fit, receiving, scoring
 from tests.bench.series import Series, Step
 
+OURS = "orthanc_al"
 _INSIDE = "ORTHANC_AL_BENCH_NAMESPACE"
+_RESULTS = Path("bench-results")
+_COLUMNS = ("measure", "who", "min", "median", "max", "unit", "ours against it: median (min to max)")
 
 
 def main() -> None:
@@ -50,11 +53,8 @@ def main() -> None:
             task = progress.add_task(title, total=options.rounds)
             results += measure(functools.partial(progress.advance, task))
     _print(console, results, machine)
-    target = Path("bench-results")
-    target.mkdir(exist_ok=True)
-    document = {"machine": machine, "series": [vars(series) for series in results]}
-    (target / "latest.json").write_text(json.dumps(document, indent=1))
-    console.print(f"Written to {target / 'latest.json'}")
+    _keep(_RESULTS, results, machine)
+    console.print(f"Written to {_RESULTS / 'latest.json'} and {_RESULTS / 'latest.md'}")
 
 
 def _options() -> argparse.Namespace:
@@ -102,24 +102,47 @@ def _machine(rounds: int) -> dict[str, str | int]:
     }
 
 
+def _rows(results: list[Series]) -> Iterator[tuple[str, ...]]:
+    """Yield the table's rows as text."""
+    for series in results:
+        for number, (who, values) in enumerate(series.rounds.items()):
+            figures = (min(values), median(values), max(values))
+            yield (
+                series.measure if number == 0 else "",
+                who,
+                *(f"{figure:,.3g}" if figure < 100 else f"{figure:,.0f}" for figure in figures),
+                series.unit,
+                _ratio(series, who),
+            )
+
+
+def _ratio(series: Series, who: str) -> str:
+    """Return how many times better ours is: median, and the worst and best round."""
+    if who.startswith(OURS):
+        return ""
+    ratios = series.ratios(who)
+    return f"{median(ratios):.2f}x ({min(ratios):.2f} to {max(ratios):.2f})"
+
+
 def _print(console: Console, results: list[Series], machine: dict[str, str | int]) -> None:
     title = "Side by side, one run: " + ", ".join(f"{name} {value}" for name, value in machine.items())
     table = Table(title=title, title_justify="left")
-    for column in ("measure", "who", "min", "median", "max", "unit", "orthanc_al against it"):
-        table.add_column(column, justify="left" if column in ("measure", "who") else "right")
-    for series in results:
-        for number, (who, values) in enumerate(series.rounds.items()):
-            table.add_row(
-                series.measure if number == 0 else "",
-                who,
-                *(
-                    f"{figure:,.3g}" if figure < 100 else f"{figure:,.0f}"
-                    for figure in (min(values), median(values), max(values))
-                ),
-                series.unit,
-                f"{series.ratio(who):.2f}x" if number else "",
-            )
+    for column in _COLUMNS:
+        table.add_column(column, justify="left" if column in _COLUMNS[:2] else "right")
+    for row in _rows(results):
+        table.add_row(*row)
     console.print(table)
+
+
+def _keep(folder: Path, results: list[Series], machine: dict[str, str | int]) -> None:
+    """Write all figures as JSON, and the table as docs/performance.md shows it."""
+    folder.mkdir(exist_ok=True)
+    document = {"machine": machine, "series": [vars(series) for series in results]}
+    (folder / "latest.json").write_text(json.dumps(document, indent=1))
+    lines = [", ".join(f"{name} {value}" for name, value in machine.items()), ""]
+    alignment = ("---", "---", "--:", "--:", "--:", "---", "---")
+    lines += [f"| {' | '.join(row)} |" for row in (_COLUMNS, alignment, *_rows(results))]
+    (folder / "latest.md").write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from statistics import median
 from typing import Self, TypeVar
 
 Step = Callable[[], object]
@@ -29,10 +28,11 @@ class Series:
         self.rounds = {who: self.rounds.pop(who), **self.rounds}
         return self
 
-    def ratio(self, who: str) -> float:
-        """Return how many times better the first contestant is than ``who`` (medians)."""
-        mine, theirs = median(next(iter(self.rounds.values()))), median(self.rounds[who])
-        return mine / theirs if self.higher_is_better else theirs / mine
+    def ratios(self, who: str) -> list[float]:
+        """Return how many times better the first contestant is than ``who``, round by round."""
+        ours = next(iter(self.rounds.values()))
+        pairs = zip(ours, self.rounds[who], strict=True)
+        return [mine / theirs if self.higher_is_better else theirs / mine for mine, theirs in pairs]
 
 
 def rotated(contestants: Mapping[str, _T], number: int) -> Iterable[tuple[str, _T]]:
