@@ -7,6 +7,7 @@ what it read is still true when it writes; `Ledger.read` sees one consistent sta
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ class Ledger:
         if url.startswith("sqlite") and path and not Path(path).exists():
             raise LedgerError(f"There is no ledger at {path}. `orthanc-al migrate` or `serve` creates it.")
         ledger = cls(url)
-        found, wanted = ledger.revision(), _script(url).get_current_head()
+        found, wanted = ledger.revision(), _head()
         if found != wanted:
             ledger.close()
             raise LedgerError(
@@ -225,5 +226,7 @@ def _config(url: str) -> Config:
     return config
 
 
-def _script(url: str) -> ScriptDirectory:
-    return ScriptDirectory.from_config(_config(url))
+@cache
+def _head() -> str | None:
+    """Return the revision that this program's migrations lead to."""
+    return ScriptDirectory.from_config(_config("")).get_current_head()
