@@ -55,7 +55,7 @@ say() { # PROMISE COMMAND...: runs it, and says whether it held
     echo "ok     $promise"
   else
     echo "FAILED $promise"
-    sed 's/^/         /' "$folder/seen"
+    tail -n 20 "$folder/seen" | sed 's/^/         /'
     failed=1
   fi
 }
@@ -123,14 +123,14 @@ send() {
 }
 
 reports_to_nobody() { # where ONNX Runtime keeps what it is to send, and its name for this machine
-  ! "$CONTAINER" exec "$(container orthanc_al)" find .cache/Microsoft 2>/dev/null
+  "$CONTAINER" exec "$(container orthanc_al)" sh -c '! ls -d .cache/Microsoft'
 }
 
 stops_in_order() {
   local id begun
   id=$(container orthanc_al)
   begun=$SECONDS
-  "$CONTAINER" stop --time 15 "$id"
+  "$CONTAINER" stop -t 15 "$id"
   echo "$((SECONDS - begun)) s, exit status $("$CONTAINER" inspect -f '{{.State.ExitCode}}' "$id")"
   [ "$("$CONTAINER" inspect -f '{{.State.ExitCode}}' "$id")" = 0 ] && [ $((SECONDS - begun)) -le 15 ]
 }
@@ -149,6 +149,7 @@ comes_back() { # PASSWORD, with the studies of before, in new containers
 folder=$(mktemp -d)
 trap clean_up EXIT
 if [ "${1:-}" != --no-build ]; then compose build; fi
+compose down --volumes >/dev/null 2>&1 || true # of a run that was cut off
 compose up --no-build --detach
 say "orthanc_al becomes healthy" becomes_healthy
 for service in orthanc_al orthanc; do say "$service is not run by root" runs_as_nobody_special "$service"; done
