@@ -86,7 +86,7 @@ class Candidate:
     seen
         Whether a score of it may have been seen: it was placed on the worklist, and not blind.
     signed_at
-        When the first read of it came that counts, None where there is none.
+        When it was first read, whatever became of that read; None where nobody has read it.
     """
 
     study_instance_uid: str
@@ -128,16 +128,18 @@ def candidate(connection: Connection, study_instance_uid: str) -> Candidate | No
     row = connection.execute(query).mappings().first()
     if row is None:
         return None
+    # Of two that disagree neither counts, but the study was read; a read that waits signs nothing.
     first_read = select(func.min(reads.c.received_at)).where(
-        reads.c.study_instance_uid == study_instance_uid, reads.c.state == "counts"
+        reads.c.study_instance_uid == study_instance_uid, reads.c.state != "waiting"
     )
+    finished_at = row["closed_at"] if row["state"] == StudyState.READ.value else None
     return Candidate(
         study_instance_uid=study_instance_uid,
         patient_key=row["patient_key"],
         state=StudyState(row["state"]),
         revision=row["revision"],
         seen=row["placed_at"] is not None and not row["blind"],
-        signed_at=connection.execute(first_read).scalar(),
+        signed_at=connection.execute(first_read).scalar() or finished_at,
     )
 
 

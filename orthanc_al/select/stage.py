@@ -5,18 +5,19 @@ a question to the radiologist, or neither. Only here is a prediction's tier writ
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 from functools import cached_property
 
 from sqlalchemy import Connection
 
 from orthanc_al.domain import StudyState
-from orthanc_al.ledger import Job, Ledger, Outcome, facts, selections
+from orthanc_al.ledger import Job, Ledger, Outcome, enqueue, facts, selections
 from orthanc_al.ledger.predictions import StoredPrediction, latest
 from orthanc_al.ledger.selections import AUDIT, QUERY, Candidate, ScoredStudy, Selection
 from orthanc_al.methods import audit
 from orthanc_al.observe import Clock, now
+from orthanc_al.pipeline import Step
 from orthanc_al.select import rules
 
 _DAY = 86400.0
@@ -93,7 +94,7 @@ class SelectStage:
         pi = audit.propensity(self._budget.per_day, self._budget.audit_fraction, view.expected)
         selection = self._drawn_already(view) or self._audit(view, pi, time) or self._query(view, pi, time)
         if selection is not None and selection.kind == AUDIT and selection.signed_at is None:
-            return Outcome("blind", lambda connection: self._hide(connection, selection, time))
+            return Outcome("blind", lambda connection: self._hide(connection, view, selection, time))
         name = "asked" if selection is not None and selection.kind == QUERY else "unasked"
         return Outcome(name, lambda connection: self._show(connection, view, selection, time))
 
@@ -164,20 +165,42 @@ class SelectStage:
         digest = view.predictions[0].model.digest
         return selection_of(query, pi, view.seed, time, self._budget.day(time), rules.digest(peers), digest)
 
-    @staticmethod
-    def _hide(connection: Connection, selection: Selection, time: float) -> None:
-        selections.add(connection, selection)
-        selections.hide(connection, selection.study_instance_uid, time)
+    def _hide(self, connection: Connection, view: _View, selection: Selection, time: float) -> None:
+        """Note the draw and make the study blind, but for one that was signed while this was decided.
+
+        Its results leave at once: the signature found no draw that it could have lifted the blind of.
+        """
+        uid = view.study.study_instance_uid
+        now_signed = _candidate(connection, uid).signed_at
+        selections.add(connection, replace(selection, signed_at=now_signed))
+        drawn = selections.of_study(connection, uid)[AUDIT]
+        if drawn.signed_at is None:
+            selections.hide(connection, uid, time)
+            return
+        self._show(connection, view, drawn, time)
+        enqueue(connection, Step.REPORT, uid, time, sooner=True)
 
     def _show(self, connection: Connection, view: _View, selection: Selection | None, time: float) -> None:
-        """Place the study and note the draw; a question only if no other worker spent the day's last one."""
+        """Place the study and note the draw.
+
+        A question only if no other worker spent the day's last one, and nobody has read the study meanwhile.
+        """
+        uid = view.study.study_instance_uid
         if selection is not None and selection.kind not in view.drawn:
             left = self._budget.per_day - sum(selections.spent(connection, selection.day).values())
-            if selection.kind == AUDIT or left > 0:
+            unread = _candidate(connection, uid).state is StudyState.SCORED
+            if selection.kind == AUDIT or (left > 0 and unread):
                 selections.add(connection, selection)
         first = min(view.predictions, key=lambda one: one.read_by or 0)
-        uid = view.study.study_instance_uid
         selections.place(connection, uid, first.prediction.tier, first.why or "", first.read_by, time)
+
+
+def _candidate(connection: Connection, uid: str) -> Candidate:
+    """Return a study that is known as it is under the write lock."""
+    study = selections.candidate(connection, uid)
+    if study is None:
+        raise LookupError(f"study {uid} has left the ledger")
+    return study
 
 
 def expected_per_day(connection: Connection, budget: Budget, time: float) -> float:

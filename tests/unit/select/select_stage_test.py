@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from sqlalchemy import select
 
-from orthanc_al.domain import StudyState
-from orthanc_al.ledger import Job, Ledger, WorkQueue, enqueue, facts, selections
+from orthanc_al.domain import ConfirmedRead, ReadSource, ReadValue, StudyState
+from orthanc_al.ledger import Job, Ledger, WorkQueue, enqueue, facts, reads, selections
 from orthanc_al.ledger.schema import jobs, studies
 from orthanc_al.ledger.selections import AUDIT, QUERY
 from orthanc_al.pipeline import Step
@@ -136,6 +136,61 @@ def test_an_audit_of_a_study_that_was_read_before_its_score_is_signed_at_once(le
         put_read(connection, "1.2", present=True, at=MORNING - 5)
     assert desk.decide("1.2") == "unasked"
     assert desk.drawn("1.2")[AUDIT].signed_at == MORNING - 5
+
+
+def _sign(ledger: Ledger, uid: str, value: str = "present", reader: str = "Reader^One") -> None:
+    read = ConfirmedRead(
+        uid, "pneumonia", ReadValue(value), ReadSource.PAGE, reader, MORNING - 5, f"{reader} {value}"
+    )
+    with ledger.write() as connection:
+        reads.record(connection, read, received_at=MORNING, actor="test")
+
+
+@pytest.mark.parametrize("drawn_before", [False, True])
+def test_a_study_that_is_signed_while_it_is_drawn_is_not_blind_for_ever(
+    ledger: Ledger, drawn_before: bool
+) -> None:
+    desk = Desk(ledger, EVERYTHING_AUDITED)
+    desk.score("1.2", logit=3.0)
+    if drawn_before:
+        desk.decide("1.2")
+    stage = SelectStage(ledger, EVERYTHING_AUDITED, lambda: MORNING)
+    outcome = stage.run(Job(1, Step.SELECT, "1.2", 1, "test"))  # ... and before it is written:
+    _sign(ledger, "1.2")
+    with ledger.write() as connection:
+        outcome.write(connection)
+        left = set(connection.execute(select(jobs.c.subject).where(jobs.c.step == "report")).scalars())
+    assert desk.drawn("1.2")[AUDIT].signed_at == MORNING
+    assert (desk.row("1.2")["blind"], desk.row("1.2")["tier"]) == (False, "high")
+    assert left == {"1.2"}
+
+
+def test_a_study_that_is_read_while_it_is_asked_for_costs_no_question(ledger: Ledger) -> None:
+    desk = Desk(ledger, NOTHING_AUDITED)
+    crowd(desk, 100)
+    desk.score("1.2", logit=0.0)
+    outcome = SelectStage(ledger, NOTHING_AUDITED, lambda: MORNING).run(Job(1, Step.SELECT, "1.2", 1, "test"))
+    assert outcome.name == "asked"
+    _sign(ledger, "1.2")
+    with ledger.write() as connection:
+        outcome.write(connection)
+    assert desk.drawn("1.2") == {}
+
+
+@pytest.mark.parametrize("how", ["finished", "in conflict"])
+def test_an_audit_of_a_study_that_was_done_with_before_its_score_does_not_wait(
+    ledger: Ledger, how: str
+) -> None:
+    desk = Desk(ledger, EVERYTHING_AUDITED)
+    desk.score("1.2")
+    if how == "finished":
+        with ledger.write() as connection:
+            reads.finish(connection, "1.2", MORNING - 5, "al-read")
+    else:
+        _sign(ledger, "1.2")
+        _sign(ledger, "1.2", "absent", "Reader^Two")
+    assert desk.decide("1.2") == "unasked"
+    assert desk.drawn("1.2")[AUDIT].signed_at is not None
 
 
 def test_a_result_of_an_older_revision_places_nothing(ledger: Ledger) -> None:
