@@ -1,6 +1,7 @@
 """Between all pages: links resolve, files that are named are there, commands that are shown exist."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -85,3 +86,14 @@ def _code(page: Path) -> str:
     """Return what stands in code spans and blocks."""
     text = page.read_text()
     return "\n".join([*re.findall(r"```(.*?)```", text, re.DOTALL), *re.findall(r"`([^`\n]+)`", text)])
+
+
+def test_the_page_on_testing_names_every_folder_and_every_marker() -> None:
+    page = (ROOT / "docs" / "testing.md").read_text()
+    folders = {
+        path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and not path.name.startswith("_")
+    }
+    assert set(re.findall(r"^\| `(\w+)/` \|", page, re.MULTILINE)) - {"dicom"} == folders
+    pytest_options = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
+    markers = {marker.split(":")[0] for marker in pytest_options["markers"]}
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == markers
