@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from orthanc_al.cli import learning, models, running, studies, upkeep
 from orthanc_al.cli.common import Context, config_file, err
@@ -51,7 +52,7 @@ def main() -> None:
     try:
         app()
     except OrthancAlError as error:
-        err.print(f"[bold red]Error:[/] {error}", highlight=False, markup=True)
+        err.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(error.exit_status)
     except KeyboardInterrupt:
         sys.exit(130)

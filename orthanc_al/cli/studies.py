@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from orthanc_al.cli.common import Json, of, open_ledger, out, show_json, show_table
@@ -143,7 +144,7 @@ def reads_import(
     with open_ledger(settings) as ledger:
         report = import_reads(ledger, file)
     for fault in report.faults:
-        out.print(f"[yellow]left out:[/] {fault}", highlight=False)
+        out.print(f"[yellow]left out:[/] {escape(fault)}", highlight=False)
     out.print(f"{report.taken} read(s) taken, {report.known} known already, {len(report.faults)} left out.")
     if report.faults:
         raise typer.Exit(1)

@@ -4,7 +4,9 @@ ONNX Runtime falls back to the CPU without raising, and its lists of devices nam
 only the session itself knows its provider. So CUDA is asked for only where the driver's library loads.
 """
 
+import contextlib
 import ctypes
+import sys
 from dataclasses import dataclass
 from typing import Final
 
@@ -65,7 +67,7 @@ class Session:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = _ERRORS_ONLY
-        wanted = [CUDA, CPU] if cuda_driver_loads() else [CPU]
+        wanted = _providers()
         try:
             self._session = onnxruntime.InferenceSession(model, options, providers=wanted)
         except Exception as error:  # a named border: ONNX Runtime's exceptions share no base of their own
@@ -92,6 +94,17 @@ class Session:
         if not (np.isfinite(outputs.logits).all() and np.isfinite(outputs.embedding).all()):
             raise ModelError("the model's output is not a finite number")
         return outputs
+
+
+def _providers() -> list[str]:
+    """Return the execution providers to ask for; CUDA only where a driver loads, since asking is slow."""
+    if not cuda_driver_loads():
+        return [CPU]
+    # The libraries of the extra cuda13 lie in site-packages, where the loader does not look by itself.
+    # What it can't find it prints on the standard output, which is for programs.
+    with contextlib.redirect_stdout(sys.stderr):
+        onnxruntime.preload_dlls()
+    return [CUDA, CPU]
 
 
 def cuda_driver_loads() -> bool:

@@ -4,6 +4,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Final
 
+from rich.markup import escape
+
 
 class Verdict(StrEnum):
     """How a finding is to be taken."""
@@ -31,7 +33,7 @@ class Finding:
 
     def line(self) -> str:
         """Return the line with rich's markup."""
-        return f"[{_STYLE[self.verdict]}]{self.verdict:<8}[/] {self.subject:<22} {self.text}"
+        return f"[{_STYLE[self.verdict]}]{self.verdict:<8}[/] {escape(self.subject):<22} {escape(self.text)}"
 
     def as_dict(self) -> dict[str, str]:
         """Return it for JSON."""

@@ -6,6 +6,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from orthanc_al.dicom.sender import FileResult
@@ -27,9 +28,10 @@ def show_worklist(console: Console, entries: Sequence[Entry], timezone: str) -> 
             str(place),
             datetime.fromtimestamp(entry.read_by * 60, zone).strftime("%H:%M"),
             entry.tier.value,
-            entry.patient_name,
-            entry.accession_number,
-            (entry.reason or entry.why) + (" (a read is asked for)" if entry.asked else ""),
+            # Text of others: brackets in it are no markup.
+            escape(entry.patient_name),
+            escape(entry.accession_number),
+            escape(entry.reason or entry.why) + (" (a read is asked for)" if entry.asked else ""),
             style=_STYLE[entry.tier],
         )
     console.print(table)
@@ -38,6 +40,6 @@ def show_worklist(console: Console, entries: Sequence[Entry], timezone: str) -> 
 def show_failures(console: Console, failed: Sequence[FileResult]) -> None:
     """Print which files a peer has not, and why."""
     for result in failed[:_FAILURES_SHOWN]:
-        console.print(f"[yellow]not sent:[/] {result.path.name}: {result.text}", highlight=False)
+        console.print(f"[yellow]not sent:[/] {escape(f'{result.path.name}: {result.text}')}", highlight=False)
     if len(failed) > _FAILURES_SHOWN:
         console.print(f"... and {len(failed) - _FAILURES_SHOWN} more")

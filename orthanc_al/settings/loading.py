@@ -111,6 +111,9 @@ def load(path: Path | None = None, secrets: Path | None = None, **overrides: Any
         Path(os.environ["ORTHANC_AL_SECRETS"]) if "ORTHANC_AL_SECRETS" in os.environ else None
     )
 
+    if folder is not None and not folder.is_dir():
+        raise ConfigurationError(f"The secrets folder {folder} is not there (ORTHANC_AL_SECRETS).")
+
     class _Here(Settings):
         _toml = path
         _secrets = folder

@@ -78,6 +78,14 @@ def test_the_secrets_folder_can_come_from_the_environment(
     assert load().orthanc.password.get_secret_value() == "s"
 
 
+def test_a_secrets_folder_that_is_not_there_is_a_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORTHANC_AL_SECRETS", str(tmp_path / "none"))
+    with pytest.raises(ConfigurationError, match="secrets folder"):
+        load()
+
+
 def test_a_misspelt_variable_of_a_section_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ORTHANC_AL_DICOM__PROT", "1")
     with pytest.raises(ConfigurationError, match=r"dicom\.prot: no such key"):
