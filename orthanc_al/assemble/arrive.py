@@ -1,7 +1,7 @@
 """The step ``arrive``: what a spooled instance is, from its header, and which study it belongs to."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from sqlalchemy import Connection
@@ -33,7 +33,7 @@ class _Arrived:
     kind: str
     reason: str | None
     sha256: str
-    changed: bool  # another one with this SOP Instance UID has other bytes
+    changed: bool = False  # another one with this SOP Instance UID has other bytes
 
 
 class ArriveStage:
@@ -73,21 +73,14 @@ class ArriveStage:
 
     def _arrived(self, known: KnownInstance, header: Header) -> _Arrived:
         sha256 = self._sha256(known.instance.id)
-        with self._ledger.read() as connection:
-            twins = [
-                twin
-                for twin in instances.of_sop(connection, header.sop_instance_uid)
-                if twin.instance.id != known.instance.id
-                and twin.instance.sha256 is not None
-                and twin.kind not in ("own", "duplicate")
-            ]
         kind, reason = kind_of(header)
-        if kind != "own" and any(twin.instance.sha256 == sha256 for twin in twins):
-            kind, reason = "duplicate", "the same instance with the same bytes is here already"
-        changed = kind not in ("own", "duplicate") and bool(twins)
-        return _Arrived(known.instance.id, known.instance.received_at, header, kind, reason, sha256, changed)
+        arrived = _Arrived(known.instance.id, known.instance.received_at, header, kind, reason, sha256)
+        with self._ledger.read() as connection:
+            return _beside_twins(connection, arrived)
 
     def _write(self, connection: Connection, arrived: _Arrived) -> None:
+        # Once more, under the lock: another worker may have looked at its twin at the same time.
+        arrived = _beside_twins(connection, arrived)
         before = instances.get(connection, arrived.instance_id)
         first_time = before is not None and before.kind is None
         instances.set_header(
@@ -116,6 +109,7 @@ class ArriveStage:
             arrived.received_at,
             unscored_read_by(arrived.received_at, header.priority, self._targets),
             image=arrived.kind == "image",
+            key_without_issuer=_patient(connection, replace(header, issuer="")),
         )
         if study.reason == studies.TWO_PATIENTS and (before is None or before.reason != study.reason):
             _log.warning("two_patients_in_one_study", study=study.study_instance_uid)
@@ -143,6 +137,24 @@ class ArriveStage:
             for start in range(0, len(file.data_set), _CHUNK):
                 digest.update(file.data_set[start : start + _CHUNK])
         return digest.hexdigest()
+
+
+def _beside_twins(connection: Connection, arrived: _Arrived) -> _Arrived:
+    """Return what an instance is, given the others that have its SOP Instance UID."""
+    if arrived.kind == "own":
+        return arrived
+    twins = [
+        twin
+        for twin in instances.of_sop(connection, arrived.header.sop_instance_uid)
+        if twin.instance.id != arrived.instance_id
+        and twin.instance.sha256 is not None
+        and twin.kind not in ("own", "duplicate")
+    ]
+    if any(twin.instance.sha256 == arrived.sha256 for twin in twins):
+        return replace(
+            arrived, kind="duplicate", reason="the same instance with the same bytes is here already"
+        )
+    return replace(arrived, changed=bool(twins))
 
 
 def _patient(connection: Connection, header: Header) -> str:

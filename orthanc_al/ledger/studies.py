@@ -53,6 +53,7 @@ def arrive(
     read_by: int,
     *,
     image: bool,
+    key_without_issuer: str = "",
 ) -> Study:
     """Take an instance into its study, which is made where it is new.
 
@@ -69,6 +70,8 @@ def arrive(
         Where a study without a score that arrives now belongs, in minutes since 1970.
     image
         Whether the instance is a new image.
+    key_without_issuer
+        The patient's key as it would be if the instance named no issuer of the patient's ID.
 
     Returns
     -------
@@ -83,7 +86,8 @@ def arrive(
         )
     else:
         reopened = _reopened(row, received_at, read_by) if image else {}
-        changes = reopened | _filled(row, header, patient_key, image=image)
+        changes = reopened | _filled(row, header, image=image)
+        changes |= _patient(row, header, patient_key, key_without_issuer, image=image)
         if changes:
             connection.execute(update(studies).where(studies.c.study_instance_uid == uid).values(**changes))
     return _study(connection.execute(_query(uid)).mappings().one())
@@ -101,6 +105,12 @@ def expected_instances(connection: Connection, study_instance_uid: str) -> int |
     query = select(studies.c.expected_instances).where(studies.c.study_instance_uid == study_instance_uid)
     expected: int | None = connection.execute(query).scalar()
     return expected
+
+
+def patient_id(connection: Connection, study_instance_uid: str) -> str:
+    """Return whose study it is, as the first instance that said so named her; empty where none did."""
+    query = select(studies.c.patient_id).where(studies.c.study_instance_uid == study_instance_uid)
+    return str(connection.execute(query).scalar() or "")
 
 
 def priority(connection: Connection, study_instance_uid: str) -> str:
@@ -204,8 +214,24 @@ def _new(
     }
 
 
-def _filled(row: RowMapping, header: Header, patient_key: str, *, image: bool) -> dict[str, Any]:
-    """Return what this instance adds to the study: values that no earlier one had, and contradictions."""
+def _patient(
+    row: RowMapping, header: Header, patient_key: str, key_without_issuer: str, *, image: bool
+) -> dict[str, Any]:
+    """Return what this instance says of whose study it is.
+
+    Viewers leave the issuer out of the reports that they write: one that is missing contradicts nothing.
+    Nor does a report that was filed under the wrong study: it is no read, and the images are one person's.
+    """
+    if not header.patient_id or row["patient_key"] == patient_key:
+        return {}
+    if not row["patient_id"] or row["patient_key"] == key_without_issuer:
+        return {"patient_key": patient_key}
+    same = row["patient_id"] == header.patient_id and not header.issuer
+    return {"reason": TWO_PATIENTS} if image and not same else {}
+
+
+def _filled(row: RowMapping, header: Header, *, image: bool) -> dict[str, Any]:
+    """Return what this instance adds to the study: values that no earlier one had."""
     names = (
         "patient_id", "patient_name", "birth_date", "sex", "accession_number", "description",
         "study_date", "station", "body_part", "priority", "expected_instances",
@@ -213,11 +239,6 @@ def _filled(row: RowMapping, header: Header, patient_key: str, *, image: bool) -
     changes = {name: getattr(header, name) for name in names if getattr(header, name) and not row[name]}
     if image and (row["revision"] == 0 or not row["modality"]):
         changes["modality"] = header.modality  # the first image names it, not a report that came before
-    if header.patient_id and row["patient_key"] != patient_key:
-        if row["patient_id"]:
-            changes["reason"] = TWO_PATIENTS
-        else:
-            changes["patient_key"] = patient_key
     return {name: value for name, value in changes.items() if value != row[name]}
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from orthanc_al.domain import StudyState
 from orthanc_al.domain.concepts import MANUFACTURER
-from orthanc_al.ledger import Ledger, associations, enqueue, instances, studies
+from orthanc_al.ledger import Job, Ledger, associations, enqueue, instances, studies
 from orthanc_al.ledger.schema import jobs
 from orthanc_al.ledger.schema import studies as table
 from orthanc_al.observe import now
@@ -159,3 +159,36 @@ def test_patients_without_an_id_are_kept_apart(pipeline: Pipeline, tmp_path: Pat
     with pipeline.ledger.read() as connection:
         keys = set(connection.execute(select(table.c.patient_key)).scalars())
     assert len(keys) == 2
+
+
+def test_twins_that_two_workers_look_at_at_once_are_one_image_and_a_duplicate(
+    pipeline: Pipeline, tmp_path: Path, grey
+):
+    path = tmp_path / "sent.dcm"
+    wrap(grey, 1).save_as(path, enforce_file_format=True)
+    stage = pipeline.stages[Step.ARRIVE]
+    ids = [pipeline.receive(path) for _ in range(2)]
+    outcomes = [stage.run(Job(number, Step.ARRIVE, one, 1, "test")) for number, one in enumerate(ids)]
+    for outcome in outcomes:
+        with pipeline.ledger.write() as connection:
+            outcome.write(connection)
+    with pipeline.ledger.read() as connection:
+        assert [instances.get(connection, one).kind for one in ids] == ["image", "duplicate"]
+    assert _row(pipeline)["revision"] == 1
+
+
+def test_an_id_s_issuer_that_only_some_instances_name_makes_no_second_patient(
+    pipeline: Pipeline, tmp_path: Path, grey
+):
+    keys = set()
+    for number, issuer in enumerate(("", "HOSPITAL", "", "HOSPITAL"), start=1):
+        image = wrap(grey, 1, image=number)
+        image.IssuerOfPatientID = issuer
+        _receive(pipeline, tmp_path, image)
+        keys.add(_row(pipeline)["patient_key"])
+    assert _row(pipeline)["reason"] is None
+    assert len(keys) == 2  # hers without the issuer, and from the second image on with it
+    image = wrap(grey, 1, image=9)
+    image.IssuerOfPatientID = "ANOTHER"
+    _receive(pipeline, tmp_path, image)
+    assert _row(pipeline)["reason"] == studies.TWO_PATIENTS
