@@ -95,6 +95,13 @@ def record(
     return RecordedRead(state, new=True, unblinded=not waits and _sign(connection, uid, received_at))
 
 
+def study_of(connection: Connection, reference: str) -> str | None:
+    """Return the study that the read of a reference is about, None where there is no such read."""
+    query = select(reads.c.study_instance_uid).where(reads.c.reference == reference).limit(1)
+    found: str | None = connection.execute(query).scalar()
+    return found
+
+
 def finish(connection: Connection, study_instance_uid: str, at: float, actor: str) -> bool:
     """Note that a study is done with, without a word on any finding; return whether that ended a blind."""
     trail.record(connection, actor, _FINISHED, study_instance_uid)
@@ -132,14 +139,16 @@ def _settle(connection: Connection, uid: str, finding: str) -> dict[str, ReadSta
 def _ai_shown(connection: Connection, uid: str, read_at: float) -> bool:
     """Whether a result could be seen at ``read_at``: on the page, in the PACS or in Orthanc.
 
-    A blind case is shown from the time on at which its first read was signed.
+    A blind case is shown right after its first read was signed: what else that read says was blind too.
     """
     placed = select(study_table.c.placed_at).where(study_table.c.study_instance_uid == uid, lifted())
     since: float | None = connection.execute(placed).scalar()
     audit = selections.of_study(connection, uid).get(selections.AUDIT)
-    if since is not None and audit is not None and audit.signed_at is not None:
-        since = max(since, audit.signed_at)
-    return since is not None and read_at >= since
+    if since is None:
+        return False
+    if audit is not None and audit.signed_at is not None and read_at <= audit.signed_at:
+        return False
+    return read_at >= since
 
 
 def _claim(row: RowMapping) -> Claim:

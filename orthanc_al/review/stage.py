@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from orthanc_al.domain import ConfirmedRead, ReadSource
 from orthanc_al.errors import InstanceError, ReadError, SpoolFileError
+from orthanc_al.imaging.header import header_of
 from orthanc_al.imaging.reading import read_header
 from orthanc_al.ledger import Job, Ledger, Outcome, instances, reads, reports, selections, studies, trail
 from orthanc_al.observe import logger
@@ -35,11 +36,19 @@ _MALFORMED: Final = (
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A report that is a read, and the study that it is about."""
+    """A report that is a read, and the study that it is about.
+
+    Attributes
+    ----------
+    read_at
+        Seconds since 1970, never after it was received: a clock that is ahead must not make a read the
+        last word for as long as it is.
+    """
 
     study_instance_uid: str
     parsed: ParsedRead
     received_at: float
+    read_at: float
 
 
 class ReviewStage:
@@ -92,11 +101,15 @@ class ReviewStage:
             vocabulary = Vocabulary.of(known_findings(connection))
             parsed = _parsed(dataset, vocabulary, self._timezone)
             uid = _study_of(connection, parsed)
-            read_at = known.instance.received_at if parsed.read_at is None else parsed.read_at
+            _check_patient(connection, uid, header_of(dataset).patient_id)
+            if reads.study_of(connection, parsed.sop_instance_uid) not in (None, uid):
+                raise ReadError("its SOP Instance UID is that of a report on another study")
+            received_at = known.instance.received_at
+            read_at = min(received_at if parsed.read_at is None else parsed.read_at, received_at)
             shown_at = reports.last_sr_at(connection, uid)
         if parsed.source is ReadSource.VIEWER_SR and shown_at is not None and read_at <= shown_at:
             raise ReadError("older than the report that it would be an answer to")
-        return _Found(uid, parsed, known.instance.received_at)
+        return _Found(uid, parsed, received_at, read_at)
 
     def _waits(self, found: _Found) -> bool:
         return not found.parsed.reader and not self._trust_unnamed
@@ -110,7 +123,7 @@ class ReviewStage:
                 value=value,
                 source=parsed.source,
                 reader=parsed.reader,
-                read_at=found.received_at if parsed.read_at is None else parsed.read_at,
+                read_at=found.read_at,
                 reference=parsed.sop_instance_uid,
             )
             recorded = reads.record(
@@ -154,6 +167,22 @@ def _study_of(connection: Connection, parsed: ParsedRead) -> str:
     if len(found) != 1:
         raise ReadError("refers to no image that is known, or to images of several studies")
     return found.pop()
+
+
+def _check_patient(connection: Connection, uid: str, patient_id: str) -> None:
+    """Refuse a report about somebody else, and one on images that are not one person's.
+
+    Raises
+    ------
+    ReadError
+        Whose read it is can't be told.
+    """
+    known = studies.patient_id(connection, uid)
+    if patient_id and known and patient_id != known:
+        raise ReadError("names another patient than the images that it refers to")
+    study = studies.get(connection, uid)
+    if study is not None and study.reason == studies.TWO_PATIENTS:
+        raise ReadError("refers to a study with images of two patients")
 
 
 def _studies_of_sop(connection: Connection, sop_instance_uid: str) -> set[str]:

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orthanc_al.domain import ReadValue, StudyState
+from orthanc_al.domain import ConfirmedRead, ReadSource, ReadValue, StudyState
 from orthanc_al.domain.precedence import ReadState
-from orthanc_al.ledger import Ledger, selections, studies, trail
+from orthanc_al.ledger import Ledger, reads, selections, studies, trail
 from orthanc_al.pipeline import Step
 from orthanc_al.review.vocabulary import _findings
 from tests.support.radiographs import wrap
@@ -198,6 +198,66 @@ def test_a_report_that_is_cut_off_or_gone_is_no_read_and_stops_nothing(room: Rea
         assert room.review(instance).name in ("read", "not_a_read")
     room.spool.remove(instance)
     assert room.review(instance).name == "not_a_read"
+
+
+def test_a_report_about_another_patient_is_no_read_and_spoils_nothing(room: ReadingRoom) -> None:
+    misfiled = verified_sr([IMAGE], "present", reader="Second^Sam")
+    misfiled.PatientID = "SOMEBODY ELSE"
+    assert room.read(misfiled).name == "not_a_read"
+    assert _reasons(room) == ["names another patient than the images that it refers to"]
+    assert room.read(verified_sr([IMAGE], "present")).name == "read"
+
+
+def test_a_report_on_images_of_two_patients_is_no_read(room: ReadingRoom) -> None:
+    stranger = wrap(PIXELS, 1, image=2)
+    stranger.PatientID = "SOMEBODY ELSE"
+    room.take_in(stranger)
+    assert room.read(verified_sr([IMAGE], "present")).name == "not_a_read"
+
+
+def test_a_report_without_the_issuer_of_the_patient_s_id_is_about_the_same_patient(
+    room: ReadingRoom,
+) -> None:
+    image = wrap(PIXELS, 2)
+    image.IssuerOfPatientID = "HOSPITAL"
+    room.take_in(image)
+    report = verified_sr([image], "present")
+    report.pop("IssuerOfPatientID", None)
+    assert room.read(report).name == "read"
+    with room.ledger.read() as connection:
+        study = studies.get(connection, str(image.StudyInstanceUID))
+    assert study is not None
+    assert study.reason is None
+
+
+def test_a_report_under_the_uid_of_one_on_another_study_is_no_read(room: ReadingRoom) -> None:
+    other = wrap(PIXELS, 2)
+    room.take_in(other)
+    first, second = verified_sr([IMAGE], "present"), verified_sr([other], "present")
+    second.SOPInstanceUID = second.file_meta.MediaStorageSOPInstanceUID = first.SOPInstanceUID
+    assert [room.read(first).name, room.read(second).name] == ["read", "not_a_read"]
+    assert _reads(room, str(other.StudyInstanceUID)) == []
+
+
+def test_a_clock_that_is_ahead_does_not_make_a_read_the_last_word(room: ReadingRoom) -> None:
+    room.read(verified_sr([IMAGE], "present", at=4e9))
+    room.read(verified_sr([IMAGE], "absent", at=NOON + 1e9, number=2))  # ahead as well, and signed later
+    assert [(read.value, read.state) for read in _reads(room)] == [
+        (ReadValue.PRESENT, ReadState.SUPERSEDED),
+        (ReadValue.ABSENT, ReadState.COUNTS),
+    ]
+
+
+def test_all_that_the_read_of_a_blind_case_says_was_said_blind(room: ReadingRoom) -> None:
+    room.select(UID, "blind")
+    at = SCORED_AT + 60
+    with room.ledger.write() as connection:
+        for finding in ("pneumonia", "effusion"):  # of one report, signed as it was received
+            read = ConfirmedRead(
+                UID, finding, ReadValue.PRESENT, ReadSource.VERIFIED_SR, "Reader^Rosa", at, "2.25.1"
+            )
+            reads.record(connection, read, received_at=at, actor="test")
+    assert [read.ai_shown for read in _reads(room)] == [False, False]
 
 
 def test_a_file_that_the_ledger_does_not_know_is_no_read(room: ReadingRoom) -> None:
