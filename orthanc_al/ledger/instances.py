@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Row, insert, select, update
 
@@ -11,6 +11,13 @@ from orthanc_al.ledger.engine import upsert
 from orthanc_al.ledger.queue import enqueue
 from orthanc_al.ledger.schema import deliveries, instances, reports
 from orthanc_al.pipeline import Step
+
+# For Processing -> For Presentation (PS3.4 B.5: DX, MG, intra-oral): two states of one exposure.
+_FOR_PROCESSING: Final = {
+    "1.2.840.10008.5.1.4.1.1.1.1.1": "1.2.840.10008.5.1.4.1.1.1.1",
+    "1.2.840.10008.5.1.4.1.1.1.2.1": "1.2.840.10008.5.1.4.1.1.1.2",
+    "1.2.840.10008.5.1.4.1.1.1.3.1": "1.2.840.10008.5.1.4.1.1.1.3",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +130,16 @@ def set_header(
 def set_cleaned(connection: Connection, ids: Sequence[str]) -> None:
     """Write that the files of these instances are not in the spool any more."""
     connection.execute(update(instances).where(instances.c.id.in_(ids)).values(spooled=False))
+
+
+def images_of(known: Sequence[KnownInstance]) -> list[KnownInstance]:
+    """Return the images of a study that count: one of each SOP Instance UID and content, presentation first.
+
+    For Processing images are left out where the study holds For Presentation ones of their kind.
+    """
+    images = [one for one in known if one.kind == "image"]
+    classes = {one.instance.sop_class_uid for one in images}
+    return [one for one in images if _FOR_PROCESSING.get(one.instance.sop_class_uid) not in classes]
 
 
 def _made_by_us(connection: Connection, sop_instance_uid: str) -> bool:

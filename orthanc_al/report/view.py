@@ -38,7 +38,7 @@ class StudyView:
     asked
         Whether the radiologist is asked, and has not answered yet.
     images
-        By instance id; only those whose file is in the spool.
+        By instance id: those that count for the score and whose file is in the spool.
     made
         SOP Instance UIDs of our objects that there are already.
     """
@@ -55,8 +55,8 @@ def look(connection: Connection, uid: str, found: Sequence[StoredPrediction]) ->
     """Return what bears on the report of a study that has these predictions."""
     images = {
         known.instance.id: known
-        for known in instances.of_study(connection, uid)
-        if known.kind == "image" and known.spooled
+        for known in instances.images_of(instances.of_study(connection, uid))
+        if known.spooled
     }
     query = selections.of_study(connection, uid).get(selections.QUERY)
     by_digest = {one.model.digest: one.model for one in found}

@@ -9,13 +9,6 @@ from orthanc_al.ledger.instances import KnownInstance
 EAGER: Final = frozenset({"CR", "DX", "MG"})
 """Modalities whose images are scored as they arrive; for the others completion comes first."""
 
-# For Processing -> For Presentation (PS3.4 B.5: DX, MG, intra-oral): two states of one exposure.
-_FOR_PROCESSING: Final = {
-    "1.2.840.10008.5.1.4.1.1.1.1.1": "1.2.840.10008.5.1.4.1.1.1.1",
-    "1.2.840.10008.5.1.4.1.1.1.2.1": "1.2.840.10008.5.1.4.1.1.1.2",
-    "1.2.840.10008.5.1.4.1.1.1.3.1": "1.2.840.10008.5.1.4.1.1.1.3",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class ModelUse:
@@ -45,16 +38,6 @@ def no_match(use: ModelUse, modality: str, body_part: str) -> str | None:
     if use.body_part and body_part and body_part not in use.body_part:
         return f"no model is configured for {modality} of {body_part}"
     return None
-
-
-def images_of(known: Sequence[KnownInstance]) -> list[KnownInstance]:
-    """Return the images of a study that count: one of each SOP Instance UID and content, presentation first.
-
-    For Processing images are left out where the study holds For Presentation ones of their kind.
-    """
-    images = [one for one in known if one.kind == "image"]
-    classes = {one.instance.sop_class_uid for one in images}
-    return [one for one in images if _FOR_PROCESSING.get(one.instance.sop_class_uid) not in classes]
 
 
 def reason_for_none(known: Collection[KnownInstance], reasons: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ from orthanc_al.methods.urgency import Targets, unscored_read_by
 from orthanc_al.observe import Clock, logger, now
 from orthanc_al.score.aggregate import aggregate
 from orthanc_al.score.images import score_images
-from orthanc_al.score.match import EAGER, ModelUse, images_of, no_match, reason_for_none
+from orthanc_al.score.match import EAGER, ModelUse, no_match, reason_for_none
 from orthanc_al.spool import Spool
 
 _log = logger("score")
@@ -156,7 +156,7 @@ class ScoreStage:
 
     def _findings(self, study: Study, known: Sequence[KnownInstance]) -> _Findings:
         found = _Findings()
-        images = images_of(known)
+        images = instances.images_of(known)
         if images and not self._scorer.uses:
             found.reasons.append("no model is configured")
         for use in self._scorer.uses if images else ():

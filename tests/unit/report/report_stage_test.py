@@ -4,7 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pydicom.uid import Comprehensive3DSRStorage, KeyObjectSelectionDocumentStorage
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    DigitalXRayImageStorageForProcessing,
+    KeyObjectSelectionDocumentStorage,
+)
 
 from orthanc_al.domain import ReadValue, Tier
 from orthanc_al.ledger import Ledger, instances
@@ -68,7 +72,7 @@ def test_nothing_leaves_of_a_blind_study_until_its_read_is_signed(room: ReadingR
 
     outcome = room.read(verified_sr([image], ReadValue.ABSENT))
     assert outcome.name == "unblinded"
-    assert list(outcome.subjects.values()) == [uid]
+    assert outcome.subjects == {Step.REPORT: uid, Step.MIRROR: uid}
     assert room.report(uid).name == "reported"
     [report] = room.sent()
     assert report.SOPClassUID == Comprehensive3DSRStorage
@@ -223,3 +227,17 @@ def test_without_a_region_a_point_stands_in_the_middle_of_the_image(room: Readin
     [group] = report.ContentSequence[-1].ContentSequence
     [point] = [item for item in group.ContentSequence if item.ValueType == "SCOORD"]
     assert (point.GraphicType, list(point.GraphicData)) == ("POINT", [40.0, 48.0])
+
+
+def test_the_report_is_on_the_images_that_the_score_is_of(room: ReadingRoom) -> None:
+    shown, raw = wrap(PIXELS, 1, modality="DX"), wrap(PIXELS, 1, image=2, modality="DX")
+    raw.SOPClassUID = raw.file_meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForProcessing
+    for image in (shown, raw):
+        room.take_in(image)
+    uid = str(shown.StudyInstanceUID)
+    room.score(uid)
+    room.select(uid)
+    room.report(uid)
+    [report] = room.sent()
+    assert shown.SOPInstanceUID in str(report)
+    assert raw.SOPInstanceUID not in str(report)
