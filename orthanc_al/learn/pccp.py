@@ -6,11 +6,14 @@ December 2024); no compliance is claimed.
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from orthanc_al.errors import ConfigurationError
+from orthanc_al.ledger.learning import ResponseRule
+
+_DAY: Final = 86400.0
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=1)]
@@ -84,10 +87,15 @@ class Gate(_Table):
 
 
 class Audit(_Table):
-    """When audits that nobody reads take the low tier away: they are not missing at random."""
+    """When audits that give no label take the low tier away: they are not missing at random."""
 
     unread_after_days: Annotated[float, Field(gt=0.0)] = 7.0
     max_unread_share: Share = 0.2
+
+    @property
+    def rule(self) -> ResponseRule:
+        """As triage asks it, study by study."""
+        return ResponseRule(self.unread_after_days * _DAY, self.max_unread_share)
 
 
 class Plan(_Table):

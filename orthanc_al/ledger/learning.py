@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Connection, RowMapping, and_, func, insert, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, and_, case, exists, func, insert, select
 
 from orthanc_al.domain import ReadValue
 from orthanc_al.ledger.engine import upsert
@@ -67,15 +67,40 @@ class LabelledCase:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """How many audits were drawn long enough ago, and how many of them were read."""
+    """How many audits were drawn long enough ago, and how many of them gave a label.
+
+    Taken off the worklist without a word on any finding, left undetermined, in conflict or read with the
+    result in view: such an audit is as silent as one that nobody read, and no more missing at random.
+    """
 
     drawn: int
-    signed: int
+    answered: int
 
     @property
     def unread_share(self) -> float:
-        """Share that nobody read; 0 where none was drawn."""
-        return 1.0 - self.signed / self.drawn if self.drawn else 0.0
+        """Share that gave no label; 0 where none was drawn."""
+        return 1.0 - self.answered / self.drawn if self.drawn else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseRule:
+    """When audits that nobody answers take the low tier away.
+
+    Attributes
+    ----------
+    after_seconds
+        From the draw on, until an answer is missed.
+    max_unread_share
+        Share of the audits that may lack one.
+    """
+
+    after_seconds: float
+    max_unread_share: float
+
+    def holds(self, connection: Connection, time: float) -> bool:
+        """Whether enough of the audits that were drawn long enough before ``time`` are answered."""
+        response = audit_response(connection, time - self.after_seconds)
+        return response.unread_share <= self.max_unread_share
 
 
 def labelled_cases(connection: Connection, model_digests: Collection[str]) -> list[LabelledCase]:
@@ -155,8 +180,14 @@ def keep_folds(connection: Connection, assigned: Mapping[str, str], at: float) -
 
 
 def audit_response(connection: Connection, drawn_before: float) -> Response:
-    """Return how many of the audits that were drawn before a time have been read."""
-    query = select(func.count(), func.count(selections.c.signed_at)).where(
+    """Return how many of the audits that were drawn before a time gave a label."""
+    answered = exists().where(
+        reads.c.study_instance_uid == selections.c.study_instance_uid,
+        reads.c.state == "counts",
+        reads.c.value.in_((ReadValue.PRESENT.value, ReadValue.ABSENT.value)),
+        reads.c.ai_shown.is_(False),
+    )
+    query = select(func.count(), func.count(case((answered, 1)))).where(
         selections.c.kind == AUDIT, selections.c.decided_at < drawn_before
     )
     row = connection.execute(query).one()

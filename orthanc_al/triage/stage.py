@@ -8,8 +8,10 @@ from sqlalchemy import Connection
 from orthanc_al.domain import Study, StudyState, Tier
 from orthanc_al.inference.running import Models
 from orthanc_al.ledger import Job, Ledger, Outcome, models, predictions, studies
+from orthanc_al.ledger.learning import ResponseRule
 from orthanc_al.ledger.predictions import StoredPrediction
 from orthanc_al.methods import urgency
+from orthanc_al.observe import Clock, now
 from orthanc_al.triage.tier import tier_of
 
 
@@ -24,12 +26,25 @@ class TriageStage:
         The packages, whose manifests hold the thresholds.
     targets
         The tiers' target times.
+    response
+        When unanswered audits take the low tier away: at once, whatever package is live.
+    clock
+        Seconds since 1970; tests pass their own.
     """
 
-    def __init__(self, ledger: Ledger, running: Models, targets: urgency.Targets) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        running: Models,
+        targets: urgency.Targets,
+        response: ResponseRule,
+        clock: Clock = now,
+    ) -> None:
         self._ledger = ledger
         self._running = running
         self._targets = targets
+        self._response = response
+        self._clock = clock
 
     def run(self, job: Job) -> Outcome:
         """Place the study that is the job's subject; outcome placed or superseded."""
@@ -62,9 +77,10 @@ class TriageStage:
     def _thresholds(self, stored: StoredPrediction) -> tuple[float | None, float | None]:
         with self._ledger.read() as connection:
             known = models.get(connection, stored.model.digest)
+            answered = self._response.holds(connection, self._clock())
         manifest = self._running.get(known.folder, stored.model).package.manifest
         entry = next(entry for entry in manifest.findings if entry.name == stored.prediction.finding)
         # Whatever a manifest says of itself: only a package made here, from this site's own audit,
-        # supports a low tier (promise 5).
-        low = entry.thresholds.low if known.origin == "retrained" else None
+        # supports a low tier, and only as long as that audit is answered (promise 5).
+        low = entry.thresholds.low if known.origin == "retrained" and answered else None
         return low, entry.thresholds.high

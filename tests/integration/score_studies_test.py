@@ -9,8 +9,9 @@ from sqlalchemy import select
 
 from orthanc_al.domain import StudyState, Tier
 from orthanc_al.errors import SpoolFileError
-from orthanc_al.ledger import Job, Ledger, instances, models, predictions, studies, trail
+from orthanc_al.ledger import Job, Ledger, instances, models, predictions, selections, studies, trail
 from orthanc_al.ledger.schema import jobs
+from orthanc_al.ledger.selections import AUDIT, Selection
 from orthanc_al.pipeline import Step
 from orthanc_al.score.match import ModelUse
 from tests.support.pipeline import TARGETS, Pipeline
@@ -365,3 +366,35 @@ def test_new_images_that_come_while_a_study_is_scored_win(pipeline: Pipeline, tm
     assert _run(pipeline, Step.TRIAGE, uid) == "superseded"
     _settle(pipeline)
     assert _study(pipeline, uid).state is StudyState.SCORED
+
+
+def test_the_low_tier_goes_as_soon_as_too_many_audits_are_unanswered(ledger: Ledger, tmp_path: Path, grey):
+    pipeline = Pipeline(ledger, tmp_path, CHEST)
+    factory = tiny_package(tmp_path / "factory", version="1")
+    earned = tiny_package(tmp_path / "earned", version="2", low=1.0, high=1.0)
+    pipeline.install(factory)
+    with ledger.write() as connection:
+        models.add(
+            connection,
+            earned.ref,
+            earned.folder,
+            parent=factory.ref.digest,
+            origin="retrained",
+            state="candidate",
+        )
+        models.promote(connection, earned.ref.digest, "a test", "a test")
+    tiers = []
+    for number in (1, 2):
+        path = tmp_path / "film.dcm"
+        wrap(grey, number).save_as(path, enforce_file_format=True)
+        pipeline.receive(path)
+        _settle(pipeline)
+        with ledger.read() as connection:
+            (stored,) = predictions.latest(connection, str(wrap(grey, number).StudyInstanceUID))
+        tiers.append(stored.prediction.tier)
+        audit = Selection(
+            "2.25.1", AUDIT, "random", 0.1, "seed", 0.0, "1970-01-01", fold="gate", signed_at=1.0
+        )
+        with ledger.write() as connection:
+            selections.add(connection, audit)
+    assert tiers == [Tier.LOW, Tier.REVIEW]

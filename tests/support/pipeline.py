@@ -9,6 +9,7 @@ from orthanc_al.assemble.stage import AssembleStage
 from orthanc_al.domain import Origin
 from orthanc_al.inference.running import Models
 from orthanc_al.ledger import Ledger, Worker, WorkQueue, instances, models
+from orthanc_al.ledger.learning import ResponseRule
 from orthanc_al.methods.urgency import Targets
 from orthanc_al.observe import Clock, now
 from orthanc_al.pipeline import Step
@@ -41,7 +42,7 @@ class Pipeline:
             Step.SCORE_IMAGE: ScoreImageStage(ledger, scorer),
             Step.ASSEMBLE: AssembleStage(ledger, {"default": quiet_seconds}, clock),
             Step.SCORE: ScoreStage(ledger, scorer, TARGETS, clock),
-            Step.TRIAGE: TriageStage(ledger, self.running, TARGETS),
+            Step.TRIAGE: TriageStage(ledger, self.running, TARGETS, ResponseRule(7 * 86400.0, 0.2), clock),
         }
         queue = WorkQueue(ledger, "test", clock=clock)
         self.worker = Worker(ledger, queue, self.stages)

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from orthanc_al.assemble import ArriveStage, AssembleStage
 from orthanc_al.inference import Models
+from orthanc_al.learn import load_plan
 from orthanc_al.ledger import Ledger, Stage, Worker, WorkQueue, facts
 from orthanc_al.pipeline import SCORING_STEPS, Step
 from orthanc_al.report import MirrorStage, ReportStage
@@ -62,7 +63,7 @@ def stages_of(settings: Settings, ledger: Ledger, running: Models) -> dict[Step,
         Step.SCORE_IMAGE: ScoreImageStage(ledger, scorer),
         Step.ASSEMBLE: AssembleStage(ledger, settings.assemble.quiet_seconds),
         Step.SCORE: ScoreStage(ledger, scorer, times),
-        Step.TRIAGE: TriageStage(ledger, running, times),
+        Step.TRIAGE: TriageStage(ledger, running, times, load_plan(settings.learn.pccp).audit.rule),
         Step.SELECT: SelectStage(ledger, modelling.budget(settings)),
         Step.REPORT: ReportStage(
             ledger,

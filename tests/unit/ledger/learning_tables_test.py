@@ -87,11 +87,33 @@ def test_embeddings_of_another_backbone_are_left_out(ledger: Ledger) -> None:
 
 def test_the_response_counts_what_was_drawn_long_enough_ago(ledger: Ledger) -> None:
     with ledger.write() as connection:
-        for number, signed in enumerate((1.0, None, None)):
-            selections.add(connection, drawn(f"1.{number}", AUDIT, fold="gate", signed_at=signed))
+        for number in range(3):
+            selections.add(connection, drawn(f"1.{number}", AUDIT, fold="gate"))
+        put_read(connection, "1.0", present=True)
         selections.add(connection, drawn("1.9", QUERY))
+        put_read(connection, "1.9", present=True)
         assert learning.audit_response(connection, 101.0).unread_share == pytest.approx(2 / 3)
         assert learning.audit_response(connection, 100.0).drawn == 0
+
+
+def test_an_audit_that_gave_no_label_is_no_answer_whoever_signed_it(ledger: Ledger) -> None:
+    silent: list[dict] = [
+        {},  # done with, without a word: the label al-read, a final report
+        {"state": "conflict"},
+        {"state": "waiting"},
+        {"ai_shown": True},
+    ]
+    with ledger.write() as connection:
+        for number, how in enumerate(silent):
+            selections.add(connection, drawn(f"1.{number}", AUDIT, fold="gate", signed_at=1.0))
+            if how:
+                put_read(connection, f"1.{number}", present=True, **how)
+        selections.add(connection, drawn("2.1", AUDIT, fold="gate", signed_at=1.0))
+        put_read(connection, "2.1", present=True)
+        connection.execute(
+            reads.update().where(reads.c.study_instance_uid == "2.1").values(value="undetermined")
+        )
+        assert learning.audit_response(connection, 101.0) == learning.Response(5, 0)
 
 
 def test_a_fold_once_kept_never_changes(ledger: Ledger) -> None:
