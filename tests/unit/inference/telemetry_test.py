@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 
-
 _SAYS = """
 import os, sys
 import orthanc_al
