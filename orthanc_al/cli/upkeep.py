@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from orthanc_al.cli.common import Actor, of, open_ledger, out
-from orthanc_al.errors import StorageError
-from orthanc_al.ledger import Ledger, deliveries, queue, trail
+from orthanc_al.errors import ConfigurationError, StorageError
+from orthanc_al.ledger import Ledger, deliveries, promises, queue, trail
 from orthanc_al.service import forgetting
+from orthanc_al.settings import Settings
 
 config_commands = typer.Typer(no_args_is_help=True, help="The configuration.")
 
@@ -28,12 +29,16 @@ def requeue(
     destination: Annotated[str, typer.Option(help="Also try refused deliveries to this peer again.")] = "",
     by: Actor = "unknown",
 ) -> None:
-    """Give quarantined work, and refused deliveries, another try."""
-    with open_ledger(of(context).settings()) as ledger, ledger.write() as connection:
-        jobs = queue.requeue(connection, subject or None)
+    """Give quarantined work, what was left behind, and refused deliveries another try."""
+    settings = of(context).settings()
+    known = [peer.name for peer in settings.dicom.peers]
+    if destination and destination not in known:
+        raise ConfigurationError(f"No peer is named {destination}; configured: {', '.join(known) or 'none'}.")
+    with open_ledger(settings) as ledger, ledger.write() as connection:
+        jobs = queue.requeue(connection, subject or None) + promises.take_up(connection, subject or None)
         sent = deliveries.try_again(connection, destination) if destination else 0
         trail.record(connection, by, "work_requeued", subject or "all", jobs=jobs, deliveries=sent)
-    out.print(f"{jobs} quarantined job(s) and {sent} refused delivery(ies) will be tried again.")
+    out.print(f"{jobs} job(s) and {sent} refused delivery(ies) will be tried again.")
 
 
 def backup(
@@ -42,6 +47,14 @@ def backup(
 ) -> None:
     """Copy what can't be rebuilt, while the service runs: the ledger, and the models that were made here."""
     settings = of(context).settings()
+    try:
+        _back_up(settings, folder)
+    except OSError as error:
+        raise StorageError(f"The backup in {folder} is not complete, don't rely on it: {error}") from error
+    out.print(f"Backup written to {folder}.")
+
+
+def _back_up(settings: Settings, folder: Path) -> None:
     if folder.exists() and any(folder.iterdir()):
         raise StorageError(f"{folder} is not empty: name a new folder, so that no backup overwrites another.")
     with open_ledger(settings) as ledger:
@@ -49,7 +62,6 @@ def backup(
         ledger.backup(folder / "ledger.sqlite")
     if settings.storage.models.is_dir():
         shutil.copytree(settings.storage.models, folder / "models")
-    out.print(f"Backup written to {folder}.")
 
 
 def forget(

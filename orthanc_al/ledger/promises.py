@@ -10,7 +10,10 @@ from typing import Final
 from sqlalchemy import Connection, and_, exists, func, or_, select
 
 from orthanc_al.domain import StudyState
+from orthanc_al.ledger.queue import enqueue
 from orthanc_al.ledger.schema import deliveries, instances, jobs, studies
+from orthanc_al.observe import now
+from orthanc_al.pipeline import Step
 
 _UNFINISHED: Final = (StudyState.ARRIVING.value, StudyState.COMPLETE.value)
 
@@ -32,6 +35,18 @@ def studies_left_behind(connection: Connection) -> Sequence[str]:
         ~work,
     )
     return list(connection.scalars(query))
+
+
+def take_up(connection: Connection, subject: str | None = None) -> int:
+    """Put what is left behind (one study or instance of it) back on the queue; return how much that was."""
+    missed = [(Step.ARRIVE, one) for one in instances_left_behind(connection)]
+    for uid in studies_left_behind(connection):
+        state = connection.scalar(select(studies.c.state).where(studies.c.study_instance_uid == uid))
+        missed.append((Step.ASSEMBLE if state == StudyState.ARRIVING else Step.SCORE, uid))
+    wanted = [(step, one) for step, one in missed if subject in (None, one)]
+    for step, one in wanted:
+        enqueue(connection, step, one, now())
+    return len(wanted)
 
 
 def instances_left_behind(connection: Connection) -> Sequence[str]:
@@ -63,6 +78,12 @@ def quarantined(connection: Connection) -> Sequence[tuple[str, str, str]]:
     """Return step, subject and reason of the jobs in quarantine."""
     query = select(jobs.c.step, jobs.c.subject, jobs.c.error).where(jobs.c.state == "quarantined")
     return [(row[0], row[1], row[2] or "") for row in connection.execute(query)]
+
+
+def spooled_sizes(connection: Connection) -> dict[str, int]:
+    """Return the instances whose file the ledger believes to be in the spool, with their data set's bytes."""
+    rows = connection.execute(select(instances.c.id, instances.c.size).where(instances.c.spooled))
+    return {row.id: row.size for row in rows}
 
 
 def spooled_ids(connection: Connection) -> set[str]:

@@ -45,6 +45,9 @@ def main(words: Sequence[str] | None = None) -> int:
     except OrthancAlError as error:
         _log.error("process_failed", role=asked.role, error=str(error))
         return error.exit_status
+    except (OSError, SQLAlchemyError) as error:
+        _log.error("process_failed", role=asked.role, error=f"{type(error).__name__}: {error}")
+        return OrthancAlError.exit_status
     return 0
 
 
@@ -62,7 +65,11 @@ def run_role(settings: Settings, role: str) -> None:
     detail: dict[str, Any] = {"state": "starting"}
     with stopped_by_signals() as stop, _heartbeat(ledger, role, detail):
         _log.info("process_started", role=role)
-        roles.runner(role)(settings, ledger, stop, detail)
+        try:
+            roles.runner(role)(settings, ledger, stop, detail)
+        except Exception as error:
+            detail["state"] = f"failed: {error}"  # doctor and /readyz say it while nobody does the role
+            raise
         _log.info("process_ended", role=role)
     ledger.close()
 
@@ -91,14 +98,16 @@ def _heartbeat(ledger: Ledger, role: str, detail: dict[str, Any]) -> Iterator[No
     started = now()
 
     def beat() -> None:
-        while True:
+        ended = False
+        while True:  # once more at the end, for how it ended
             try:
                 with ledger.write() as connection:
                     processes.report_alive(connection, role, os.getpid(), started, dict(detail))
             except SQLAlchemyError as error:
                 _log.warning("heartbeat_failed", role=role, error=str(error))
-            if stop.wait(_HEARTBEAT_SECONDS):
+            if ended:
                 return
+            ended = stop.wait(_HEARTBEAT_SECONDS)
 
     thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
     thread.start()

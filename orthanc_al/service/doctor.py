@@ -3,19 +3,21 @@
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from orthanc_al.dicom import echo
-from orthanc_al.errors import LedgerError, OrthancAlError, OrthancError
+from orthanc_al.errors import LedgerError, OrthancAlError, OrthancError, SpoolFileError
 from orthanc_al.inference import load_package
-from orthanc_al.ledger import Ledger, associations, deliveries, facts, models, processes, promises
+from orthanc_al.ledger import Ledger, associations, deliveries, facts, instances, models, processes, promises
 from orthanc_al.observe import now
 from orthanc_al.service import building
 from orthanc_al.service.finding import Finding, fine, note, problem
+from orthanc_al.service.roles import active
 from orthanc_al.settings import Peer, Settings
+from orthanc_al.spool import Spool
 
 _SHOWN: Final = 5
 _SILENT_SECONDS: Final = 30.0
@@ -41,11 +43,11 @@ def examine(settings: Settings) -> list[Finding]:
 def _promise_3(_: Settings, ledger: Ledger) -> Iterator[Finding]:
     with ledger.read() as connection:
         studies = promises.studies_left_behind(connection)
-        instances = promises.instances_left_behind(connection)
+        unseen = promises.instances_left_behind(connection)
         quarantined = promises.quarantined(connection)
         paused = facts.scoring_paused(connection)
     yield _none_of("studies left behind", studies, "`orthanc-al requeue STUDY` gives them another try")
-    yield _none_of("instances left behind", instances, "restart the service: it puts them on the queue")
+    yield _none_of("instances left behind", unseen, "`orthanc-al requeue INSTANCE` puts them on the queue")
     if paused:
         yield note("scoring", "paused; `orthanc-al resume` lets it go on (forwarding is not affected)")
     yield _none_of(
@@ -63,19 +65,54 @@ def _none_of(subject: str, found: Any, remedy: str) -> Finding:
 
 
 def _spool_and_ledger(settings: Settings, ledger: Ledger) -> Iterator[Finding]:
-    files = set(building.spool(settings).ids())
+    spool = building.spool(settings)
+    files = set(spool.ids())
     with ledger.read() as connection:
-        rows = promises.spooled_ids(connection)
+        sizes = promises.spooled_sizes(connection)
+    rows = sizes.keys()
     # A file that is younger than this look may get its row only now.
     with ledger.read() as connection:
-        unknown = files - promises.spooled_ids(connection)
+        unknown = files - instances.known_ids(connection)
+    received, unreadable = _sorted_out(spool, unknown)
     yield (
-        note("spool", f"{len(unknown)} file(s) without a row: the listener adds them when it starts")
-        if unknown
+        note("spool", f"{len(received)} file(s) without a row: the listener adds them when it starts")
+        if received
         else fine("spool", f"{len(files)} file(s), all in the ledger")
     )
-    missing = rows - files - {id_ for id_ in rows - files if id_ in building.spool(settings)}
+    yield _none_of("files damaged", sorted(unreadable), "restore them from a copy: they were acknowledged")
+    missing = {id_ for id_ in rows - files if id_ not in spool}
+    # Cleaning takes the file before it says so in the row.
+    with ledger.read() as connection:
+        missing &= promises.spooled_ids(connection)
     yield _none_of("files missing", sorted(missing), "restore them: they were acknowledged")
+    yield _none_of(
+        "files cut short",
+        sorted(_cut_short(spool, sizes)),
+        "restore them from a copy, or send the study again: they were acknowledged whole",
+    )
+
+
+def _sorted_out(spool: Spool, unknown: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Return which files without a row were received, and which can't be read; ours have theirs later."""
+    received, unreadable = [], []
+    for instance_id in unknown:
+        try:
+            if spool.describe(instance_id)[1].kind != "own":
+                received.append(instance_id)
+        except SpoolFileError:
+            unreadable.append(instance_id)
+    return received, unreadable
+
+
+def _cut_short(spool: Spool, sizes: Mapping[str, int]) -> Iterator[str]:
+    """Yield ids of files that hold fewer bytes than were acknowledged; a look at their lengths alone."""
+    for instance_id, size in sizes.items():
+        try:
+            length = spool.path(instance_id).stat().st_size
+        except OSError:
+            continue
+        if length <= size:  # the data set is not all of the file
+            yield instance_id
 
 
 def _deliveries(settings: Settings, ledger: Ledger) -> Iterator[Finding]:
@@ -87,11 +124,16 @@ def _deliveries(settings: Settings, ledger: Ledger) -> Iterator[Finding]:
             for peer in settings.dicom.peers
             if "destination" in peer.roles
         }
+    configured = {peer.name for peer in settings.dicom.peers if set(peer.roles) & {"destination", "results"}}
     for name in sorted({place for place, _ in counted} | set(never)):
         states = {state.value: number for (place, state), number in counted.items() if place == name}
         text = ", ".join(f"{number} {state}" for state, number in sorted(states.items())) or "nothing yet"
         age = now() - oldest[name] if name in oldest else 0.0
-        if states.get("refused"):
+        if states.get("waiting") and name not in configured:
+            yield problem(
+                f"to {name}", f"{text}: no peer of this name gets anything; add it to [[dicom.peers]] again"
+            )
+        elif states.get("refused"):
             yield problem(
                 f"to {name}",
                 f"{text}: see /deliveries; `orthanc-al requeue --destination {name}` tries again",
@@ -114,17 +156,24 @@ def _refusals(_: Settings, ledger: Ledger) -> Iterator[Finding]:
         yield note("association", f"{one.calling_ae} {what} {one.times} time(s): {one.reason}")
 
 
-def _processes(_: Settings, ledger: Ledger) -> Iterator[Finding]:
+def _processes(settings: Settings, ledger: Ledger) -> Iterator[Finding]:
     with ledger.read() as connection:
         roles = processes.all_roles(connection)
     alive = {role: row for role, row in roles.items() if now() - row["seen_at"] < _SILENT_SECONDS}
     if not alive:
         yield note("processes", "none is running; `orthanc-al serve` starts them")
         return
-    for role, row in sorted(roles.items()):
+    for role in sorted(active(settings)):
+        row = roles.get(role)
+        if row is None:
+            yield problem(f"process {role}", "has never been heard of; see its log")
+            continue
+        state = str(row["detail"].get("state", "ready"))
         detail = ", ".join(f"{key} {value}" for key, value in row["detail"].items())
         restarts = f", restarted {row['restarts']} time(s)" if row["restarts"] else ""
-        if role in alive:
+        if role in alive and state not in ("ready", "starting"):
+            yield problem(f"process {role}", f"{state}{restarts}")
+        elif role in alive:
             yield fine(
                 f"process {role}", f"process id {row['pid']}{restarts}{', ' if detail else ''}{detail}"
             )

@@ -2,12 +2,16 @@
 
 from zoneinfo import ZoneInfo
 
+from orthanc_al.errors import ModelError
 from orthanc_al.inference import ModelPackage, Models, load_package
 from orthanc_al.ledger import Ledger, models
 from orthanc_al.methods.urgency import Targets
+from orthanc_al.observe import logger
 from orthanc_al.score import ModelUse
 from orthanc_al.select import Budget
 from orthanc_al.settings import Settings
+
+_log = logger("service")
 
 
 def packages(settings: Settings) -> tuple[ModelPackage, ...]:
@@ -19,6 +23,23 @@ def packages(settings: Settings) -> tuple[ModelPackage, ...]:
         One does not hold.
     """
     return tuple(load_package(model.package) for model in settings.models)
+
+
+def install(settings: Settings, ledger: Ledger) -> list[str]:
+    """Make the configured packages known; return why some of them can't be used.
+
+    Studies are taken in and passed on without a model, so a package that does not hold stops nothing here.
+    """
+    faults = []
+    for model in settings.models:
+        try:
+            package = load_package(model.package)
+            with ledger.write() as connection:
+                models.install(connection, package.ref, package.folder)
+        except (ModelError, OSError) as error:
+            _log.error("package_refused", package=str(model.package), error=str(error))
+            faults.append(str(error))
+    return faults
 
 
 def uses(settings: Settings) -> tuple[ModelUse, ...]:

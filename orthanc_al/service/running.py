@@ -5,12 +5,14 @@ import threading
 from pathlib import Path
 from typing import Final
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from orthanc_al.errors import OrthancAlError
-from orthanc_al.ledger import Ledger, Worker, WorkQueue, models, processes, queue, trail
+from orthanc_al.ledger import Ledger, Worker, WorkQueue, processes, queue, trail
 from orthanc_al.observe import logger, now
 from orthanc_al.pipeline import Step
 from orthanc_al.select import spend_the_rest
-from orthanc_al.service import child, modelling, owners, roles
+from orthanc_al.service import child, modelling, owners, ports, roles
 from orthanc_al.service.roles import learner
 from orthanc_al.service.supervisor import Supervisor
 from orthanc_al.settings import Settings
@@ -20,10 +22,18 @@ _log = logger("service")
 
 
 def serve(settings: Settings, config: Path | None) -> None:
-    """Create the ledger where there is none, then run all processes until SIGINT or SIGTERM."""
-    prepare(settings)
+    """Create the ledger where there is none, then run all processes until SIGINT or SIGTERM.
+
+    Raises
+    ------
+    ConfigurationError
+        Another program has one of our ports.
+    """
     with child.stopped_by_signals() as stop:
-        supervise(settings, config, stop)
+        ports.wait_for(settings, stop)
+        prepare(settings)
+        if not stop.is_set():
+            supervise(settings, config, stop)
 
 
 def serve_role(settings: Settings, role: str) -> None:
@@ -33,18 +43,9 @@ def serve_role(settings: Settings, role: str) -> None:
 
 
 def prepare(settings: Settings) -> None:
-    """Create or migrate the ledger and install the configured packages.
-
-    Raises
-    ------
-    PackageRefusedError
-        A package's digest does not hold.
-    """
-    packages = modelling.packages(settings)
+    """Create or migrate the ledger and install the configured packages, those that hold."""
     ledger = Ledger.create(settings.storage.ledger)
-    with ledger.write() as connection:
-        for package in packages:
-            models.install(connection, package.ref, package.folder)
+    modelling.install(settings, ledger)
     ledger.close()
 
 
@@ -54,9 +55,12 @@ def supervise(settings: Settings, config: Path | None, stop: threading.Event) ->
 
     def restarted(role: str, times: int) -> None:
         _log.warning("process_restarted", role=role, times=times)
-        with ledger.write() as connection:
-            processes.note_restart(connection, role)
-            trail.record(connection, f"supervisor {os.getpid()}", "process_restarted", role, times=times)
+        try:
+            with ledger.write() as connection:
+                processes.note_restart(connection, role)
+                trail.record(connection, f"supervisor {os.getpid()}", "process_restarted", role, times=times)
+        except SQLAlchemyError as error:  # a locked ledger must not end the service
+            _log.error("restart_not_written", role=role, error=str(error))
 
     Supervisor(lambda role: child.command(role, config), roles.active(settings), restarted).run(stop)
     ledger.close()

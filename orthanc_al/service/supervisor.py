@@ -95,8 +95,14 @@ class Supervisor:
             child.restart_at = now + wait
             _log.error("process_died", role=child.role, status=status, restart_in=round(wait, 1))
         if now >= child.restart_at:
+            try:
+                process = self._spawn(child.role)
+            except OSError as error:  # no memory, or no process to be had, just now
+                child.restart_at = now + _BACKOFF_CAP
+                _log.error("process_not_started", role=child.role, error=str(error))
+                return
             child.restarts += 1
-            child.process, child.started, child.restart_at = self._spawn(child.role), now, None
+            child.process, child.started, child.restart_at = process, now, None
             self._on_restart(child.role, child.restarts)
 
     def _end_all(self) -> None:

@@ -35,7 +35,7 @@ def _check(context: Context) -> Readiness:
     states = {role: _process(known.get(role), now) for role in context.roles}
     schema = context.ledger.revision() or "none"
     free = _free_bytes(context)
-    reasons = [f"{role}: {_silence(state)}" for role, state in states.items() if not state.alive]
+    reasons = [f"{role}: {fault}" for role, state in states.items() if (fault := _fault(state))]
     if schema != context.schema:
         reasons.append(f"the ledger has schema {schema}, this program was started on {context.schema}")
     if free is None:
@@ -69,6 +69,13 @@ def _process(row: dict[str, Any] | None, now: float) -> ProcessState:
         restarts=row["restarts"],
         detail=row["detail"],
     )
+
+
+def _fault(state: ProcessState) -> str | None:
+    if not state.alive:
+        return _silence(state)
+    said = str(state.detail.get("state", "ready"))
+    return None if said == "ready" else said
 
 
 def _silence(state: ProcessState) -> str:

@@ -5,12 +5,13 @@ from typing import Any
 
 from orthanc_al.ledger import Ledger
 from orthanc_al.receive import Listener
-from orthanc_al.service import building
+from orthanc_al.service import building, ports
 from orthanc_al.settings import Settings
 
 
 def run(settings: Settings, ledger: Ledger, stop: threading.Event, detail: dict[str, Any]) -> None:
     """Take studies in until told to stop."""
+    ports.bind("dicom.port", settings.dicom.host, settings.dicom.port).close()  # for what it says if taken
     listener = build(settings, ledger)
     listener.start()
     detail.update(state="ready", port=settings.dicom.port, accept=settings.dicom.accept)

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from orthanc_al.ledger import Ledger, enqueue
 from orthanc_al.observe import now
 from orthanc_al.pipeline import Step
-from orthanc_al.service import modelling, roles
+from orthanc_al.service import modelling, ports, roles
 from orthanc_al.settings import Settings
 from orthanc_al.web import create_app
 
@@ -20,26 +20,28 @@ _GB: Final = 1e9
 
 def run(settings: Settings, ledger: Ledger, stop: threading.Event, detail: dict[str, Any]) -> None:
     """Serve until told to stop."""
+    # Bound here: uvicorn would end its thread alone, and say nothing that helps.
+    listening = ports.bind("web.port", settings.web.host, settings.web.port)
     server = uvicorn.Server(
         uvicorn.Config(
             build(settings, ledger),
-            host=settings.web.host,
-            port=settings.web.port,
             log_level="warning",
             access_log=False,
             timeout_graceful_shutdown=3,
         )
     )
     clock = _nightly_clock(settings, ledger)
-    thread = threading.Thread(target=server.run, name="web")
+    thread = threading.Thread(target=server.run, args=([listening],), name="web")
     thread.start()
     while not server.started and thread.is_alive():
         stop.wait(0.05)
-    detail.update(state="ready", port=settings.web.port)
+    if server.started:
+        detail.update(state="ready", port=settings.web.port)
     while thread.is_alive() and not stop.wait(0.5):
         continue
     server.should_exit = True
     thread.join()
+    listening.close()
     if clock is not None:
         clock.shutdown(wait=False)
 
@@ -51,9 +53,10 @@ def _nightly_clock(settings: Settings, ledger: Ledger) -> BackgroundScheduler | 
     zone = settings.site.timezone
 
     def ring() -> None:
+        names = [package.ref.name for package in modelling.packages(settings)]
         with ledger.write() as connection:
-            for package in modelling.packages(settings):
-                enqueue(connection, Step.RETRAIN, package.ref.name, now(), sooner=True)
+            for name in names:
+                enqueue(connection, Step.RETRAIN, name, now(), sooner=True)
 
     scheduler = BackgroundScheduler(timezone=zone)
     # A machine that slept through the hour does it when it wakes, once.
