@@ -130,8 +130,9 @@ def build(
     """Give each case its role.
 
     A patient stays in the fold that she first had. One who has none yet is for the audit if a study of
-    hers was ever drawn for it, and trains otherwise. Of a patient of the audit only blind audited reads
-    count; her other studies are left out, since no patient may be in training and test.
+    hers was ever drawn for it, and trains otherwise. Of a patient of the audit only a blind audited read
+    counts, that of the study which came first: no patient may be in training and test, and several studies
+    of one patient are not as many independent cases, which thresholds and gate take them for.
 
     Parameters
     ----------
@@ -151,15 +152,32 @@ def build(
         case.patient_key: known_folds.get(case.patient_key) or audited.get(case.patient_key, Role.TRAIN.value)
         for case in ordered
     }
-    roles = tuple(_role(case, folds[case.patient_key]) for case in ordered)
+    firsts = _first_audits(ordered)
+    roles = tuple(
+        _role(folds[case.patient_key], first=case.study_instance_uid == firsts.get(_whose(case)))
+        for case in ordered
+    )
     answered = response.unread_share <= max_unread_share
     return Snapshot(anchor, ordered, roles, folds, response, answered)
 
 
-def _role(case: LabelledCase, fold: str) -> Role:
+def _role(fold: str, *, first: bool) -> Role:
     if fold == Role.TRAIN:
         return Role.TRAIN
-    return Role(fold) if case.kind == AUDIT and not case.ai_shown else Role.LEFT_OUT
+    return Role(fold) if first else Role.LEFT_OUT
+
+
+def _first_audits(cases: Iterable[LabelledCase]) -> dict[tuple[str, str], str]:
+    """Return the study whose blind audited read counts, by patient and finding."""
+    firsts: dict[tuple[str, str], str] = {}
+    for case in sorted(cases, key=lambda case: (case.arrived_at, case.study_instance_uid)):
+        if case.kind == AUDIT and not case.ai_shown:
+            firsts.setdefault(_whose(case), case.study_instance_uid)
+    return firsts
+
+
+def _whose(case: LabelledCase) -> tuple[str, str]:
+    return (case.patient_key, case.finding)
 
 
 def _row(case: LabelledCase, role: Role) -> dict[str, Any]:

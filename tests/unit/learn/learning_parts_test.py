@@ -74,6 +74,24 @@ def test_of_an_audited_patient_only_blind_audited_reads_count() -> None:
     assert snapshot(cases).roles == (Role.LEFT_OUT, Role.GATE, Role.LEFT_OUT, Role.TRAIN)
 
 
+def test_a_patient_counts_once_however_often_she_is_audited(factory: FindingModel) -> None:
+    often = [
+        case(n, True, "audit", "thresholds", patient_key=f"p{n % 40}", arrived_at=float(n // 40))
+        for n in range(120)
+    ]
+    made = snapshot(often)
+    assert {one.arrived_at for one in made.select("pneumonia", Role.THRESHOLDS).rows} == {0.0}
+    assert made.select("pneumonia", Role.LEFT_OUT).positives == 80
+    # 120 positive studies of 40 patients support no low tier, which takes 45 of them.
+    assert set_borders(made, factory, factory, GUARANTEE).borders.low is None
+
+
+def test_a_first_audit_that_was_read_with_the_result_in_view_leaves_its_place_to_the_next() -> None:
+    seen = case(1, True, "audit", "gate", patient_key="p", arrived_at=1.0, ai_shown=True)
+    blind = case(2, True, "audit", "gate", patient_key="p", arrived_at=2.0)
+    assert snapshot([seen, blind]).roles == (Role.LEFT_OUT, Role.GATE)
+
+
 def test_a_known_fold_wins_over_the_audit_s_and_the_loss_is_told() -> None:
     cases = [case(1, True, "audit", "gate"), case(2, False, "audit", "gate")]
     made = build("a" * 64, cases, {"p1": "train"}, {"p1": "gate", "p2": "gate"}, NOBODY_ASKED, 0.2)
