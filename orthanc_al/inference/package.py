@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,19 @@ POSTERIOR: Final = "head.npz"
 
 OUTPUTS: Final = ("logits", "embedding", "feature_map")
 """Outputs of ``model.onnx``: shapes (n, k), (n, d) and (n, d, h, w)."""
+
+# What NumPy and zipfile raise on an archive that is none, is damaged, or holds something else.
+_UNREADABLE: Final = (
+    AttributeError,
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    OSError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,12 +199,12 @@ def _contents(files: Mapping[str, bytes], faults: list[str]) -> PackageContents:
         if DOMAIN in files:
             arrays = _arrays(files[DOMAIN])
             domain = Domain(arrays["mean"], arrays["precision"], float(arrays["limit"]))
-    except (KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         faults.append(f"{DOMAIN} can't be read ({error})")
     try:
         if POSTERIOR in files:
             covariance = _arrays(files[POSTERIOR])["covariance"]
-    except (KeyError, ValueError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         faults.append(f"{POSTERIOR} can't be read ({error})")
     return PackageContents(files[MODEL], domain, covariance)
 
@@ -198,11 +212,16 @@ def _contents(files: Mapping[str, bytes], faults: list[str]) -> PackageContents:
 def _shape_faults(manifest: Manifest, contents: PackageContents) -> list[str]:
     """Return where outputs and arrays do not fit the manifest or one another."""
     try:
-        outputs = [value.name for value in onnx.load_model_from_string(contents.model).graph.output]
+        graph = onnx.load_model_from_string(contents.model).graph
+        if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in graph.initializer):
+            return [f"{MODEL} keeps weights in other files, which no digest holds"]
         weight, bias = read_head(contents.model)
     except (DecodeError, PackageRefusedError) as error:
         return [f"{MODEL} can't be used ({error})"]
+    outputs = [value.name for value in graph.output]
     faults = [f"{MODEL} has no output {name!r}" for name in OUTPUTS if name not in outputs]
+    if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+        faults.append(f"{MODEL} has a head that is not all finite numbers")
     k, d = len(manifest.findings), weight.shape[0]
     if weight.shape != (d, k) or bias.shape != (k,):
         faults.append(f"{MODEL} has a head of shape {weight.shape}, the manifest names {k} findings")
@@ -224,7 +243,11 @@ def _npz(arrays: Mapping[str, NDArray[np.generic]]) -> bytes:
 
 def _arrays(data: bytes) -> dict[str, NDArray[np.float32]]:
     with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-        return dict(archive)
+        arrays = dict(archive)
+    for name, array in arrays.items():
+        if array.dtype.kind != "f" or not np.isfinite(array).all():
+            raise ValueError(f"{name} is not all finite numbers")
+    return arrays
 
 
 def _read(path: Path) -> bytes | None:

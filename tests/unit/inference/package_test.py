@@ -1,8 +1,13 @@
 """A model package: whole or not at all, and never another one than it says."""
 
+import hashlib
+import io
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnx.numpy_helper
 import onnxruntime
 import pytest
 
@@ -47,6 +52,73 @@ def test_the_posterior_of_the_head_travels_along(tmp_path: Path) -> None:
 def test_the_same_contents_have_the_same_digest(tmp_path: Path) -> None:
     first, second = tiny_package(tmp_path / "a", limit=1.0), tiny_package(tmp_path / "b", limit=1.0)
     assert first.ref == second.ref
+
+
+def _load(folder: Path, contents: PackageContents, **files: bytes) -> None:
+    """Load a package that is what its manifest says, whatever that is."""
+    source = tiny_package(folder / "source")
+    everything = contents.files() | {name.replace("_", "."): data for name, data in files.items()}
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in everything.items()}
+    made = folder / "made"
+    made.mkdir()
+    for name, data in everything.items():
+        (made / name).write_bytes(data)
+    (made / "manifest.toml").write_bytes(source.manifest.model_copy(update={"files": digests}).to_toml())
+    load_package(made)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("where", ["mean", "precision", "limit", "covariance", "head"])
+def test_numbers_that_are_not_finite_are_refused(tmp_path: Path, where: str, value: float) -> None:
+    model, mean, precision = tiny_model(), np.zeros(CHANNELS, np.float32), np.eye(CHANNELS, dtype=np.float32)
+    covariance = np.eye(CHANNELS + 1, dtype=np.float32)[np.newaxis]
+    limit = value if where == "limit" else 1.0
+    if where == "head":
+        model = _with(model, "head.bias", lambda tensor: _become(tensor, np.full(1, value, np.float32)))
+    elif where != "limit":
+        {"mean": mean, "precision": precision, "covariance": covariance}[where].flat[0] = value
+    with pytest.raises(PackageRefusedError, match="finite"):
+        _load(tmp_path, PackageContents(model, Domain(mean, precision, limit), covariance))
+
+
+def test_weights_in_another_file_are_refused_unread(tmp_path: Path) -> None:
+    def move_out(tensor: onnx.TensorProto) -> None:
+        tensor.ClearField("raw_data")
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        entry = tensor.external_data.add()
+        entry.key, entry.value = "location", "../../weights"
+
+    for name in ("conv.weight", "head.weight"):
+        with pytest.raises(PackageRefusedError, match="in other files"):
+            _load(tmp_path / name, PackageContents(_with(tiny_model(), name, move_out)))
+
+
+@pytest.mark.parametrize("what", ["one array", "text", "damaged", "cut off", "nothing"])
+def test_an_archive_that_is_none_is_refused_with_its_name(tmp_path: Path, what: str) -> None:
+    covariance = np.eye(CHANNELS + 1, dtype=np.float32)[np.newaxis]
+    buffer = io.BytesIO()
+    if what == "one array":
+        np.save(buffer, covariance)
+    else:
+        np.savez_compressed(buffer, covariance=covariance.astype(str) if what == "text" else covariance)
+    data = bytearray(buffer.getvalue())
+    if what == "damaged":
+        data[60:90] = b"\xff" * 30
+    data = {"cut off": data[: len(data) // 2], "nothing": bytearray()}.get(what, data)
+    with pytest.raises(PackageRefusedError, match=r"head\.npz can't be read"):
+        _load(tmp_path, PackageContents(tiny_model()), head_npz=bytes(data))
+
+
+def _with(model: bytes, name: str, change: Callable[[onnx.TensorProto], None]) -> bytes:
+    proto = onnx.load_model_from_string(model)
+    for tensor in proto.graph.initializer:
+        if tensor.name == name:
+            change(tensor)
+    return bytes(proto.SerializeToString())
+
+
+def _become(tensor: onnx.TensorProto, value: np.ndarray) -> None:
+    tensor.CopyFrom(onnx.numpy_helper.from_array(value, tensor.name))
 
 
 @pytest.mark.parametrize("changed", ["model.onnx", "ood.npz"])
