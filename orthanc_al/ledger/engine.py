@@ -4,6 +4,7 @@
 what it read is still true when it writes; `Ledger.read` sees one consistent state and blocks nobody.
 """
 
+import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,9 +16,10 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from orthanc_al.errors import LedgerError
@@ -49,11 +51,12 @@ class Ledger:
         LedgerError
             There is none, or its schema is older or newer; the text says which command helps.
         """
-        path = make_url(url).database
-        if url.startswith("sqlite") and path and not Path(path).exists():
-            raise LedgerError(f"There is no ledger at {path}. `orthanc-al migrate` or `serve` creates it.")
-        ledger = cls(url)
-        found, wanted = ledger.revision(), _head()
+        with _told(url):
+            path = make_url(url).database
+            if url.startswith("sqlite") and path and not Path(path).exists():
+                raise LedgerError(f"There is no ledger at {path}; `orthanc-al migrate` or `serve` makes it.")
+            ledger = cls(url)
+            found, wanted = ledger.revision(), _head()
         if found != wanted:
             ledger.close()
             raise LedgerError(
@@ -64,11 +67,21 @@ class Ledger:
 
     @classmethod
     def create(cls, url: str) -> "Ledger":
-        """Create the ledger or bring its schema up to date (Alembic), then open it."""
-        path = make_url(url).database
-        if url.startswith("sqlite") and path:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-        command.upgrade(_config(url), "head")
+        """Create the ledger or bring its schema up to date (Alembic), then open it.
+
+        All of it or nothing, and one process at a time: who is killed meanwhile leaves no half a schema,
+        and processes that start together don't make it twice.
+
+        Raises
+        ------
+        LedgerError
+            It can't be had, or a newer program wrote it.
+        """
+        with _told(url):
+            path = make_url(url).database
+            if url.startswith("sqlite") and path:
+                Path(path).parent.mkdir(parents=True, exist_ok=True)
+            command.upgrade(_config(url), "head")
         return cls.open(url)
 
     @contextmanager
@@ -176,15 +189,12 @@ def _on_connect(raw: Any, _: Any) -> None:
     # pysqlite would open transactions by itself, and late: we do it in _on_begin.
     raw.isolation_level = None
     for pragma in (
+        f"busy_timeout={_BUSY_SECONDS * 1000}",
         "journal_mode=WAL",
         "synchronous=FULL",
         "foreign_keys=ON",
-        f"busy_timeout={_BUSY_SECONDS * 1000}",
     ):
-        try:
-            raw.execute(f"PRAGMA {pragma}").close()
-        except OperationalError as error:  # pragma: no cover - a read-only file system
-            raise LedgerError(f"The ledger can't be opened: {error}") from error
+        raw.execute(f"PRAGMA {pragma}").close()
 
 
 def _on_begin(connection: Connection) -> None:
@@ -224,6 +234,21 @@ def _config(url: str) -> Config:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["url"] = url
     return config
+
+
+@contextmanager
+def _told(url: str) -> Iterator[None]:
+    """Turn what goes wrong with the ledger as a whole into one text for the user."""
+    try:
+        yield
+    except CommandError as error:  # Alembic does not know the schema that it finds
+        raise LedgerError(
+            f"A newer program wrote this ledger ({error}): install that version, or restore a backup."
+        ) from error
+    except (SQLAlchemyError, OSError, ImportError) as error:
+        shown = re.sub(r"//[^/@]*@", "//", url)  # without user and password
+        cause = getattr(error, "orig", None) or error
+        raise LedgerError(f"The ledger at {shown} can't be opened: {cause}") from error
 
 
 @cache

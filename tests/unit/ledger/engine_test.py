@@ -1,6 +1,9 @@
 """The ledger is created by `create` alone, backs up online, and says what is wrong with it."""
 
+import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -121,3 +124,57 @@ def test_a_write_lock_that_never_comes_is_an_error_and_the_connection_stays_good
     with ledger.read() as connection:
         assert facts.get(connection, "a") == "b"
         assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 30_000
+
+
+def test_processes_that_start_together_make_one_ledger(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/l.sqlite"
+    command = [sys.executable, "-c", f"from orthanc_al.ledger import Ledger; Ledger.create({url!r})"]
+    makers = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    assert [(maker.communicate()[1], maker.returncode) for maker in makers] == [("", 0)] * 4
+
+
+@pytest.mark.parametrize("statement", [8, 20])
+def test_who_is_killed_while_making_it_leaves_no_half_a_schema(tmp_path: Path, statement: int) -> None:
+    url = f"sqlite:///{tmp_path}/l.sqlite"
+    program = (
+        "import itertools, os, signal, sqlalchemy\n"
+        "from orthanc_al.ledger import Ledger\n"
+        "count = itertools.count(1)\n"
+        "@sqlalchemy.event.listens_for(sqlalchemy.Engine, 'before_cursor_execute')\n"
+        "def kill(*_):\n"
+        f"    if next(count) == {statement}:\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"Ledger.create({url!r})\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -signal.SIGKILL
+    Ledger.create(url).close()
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("sqlite:///{folder}/text", "not a database"),
+        ("sqlite:////proc/none/l.sqlite", "can't be opened"),
+        ("nonsense", "can't be opened"),
+    ],
+)
+def test_what_can_be_no_ledger_is_one_text(tmp_path: Path, url: str, why: str) -> None:
+    (tmp_path / "text").write_text("no database " * 100)
+    with pytest.raises(LedgerError, match=why):
+        Ledger.create(url.format(folder=tmp_path))
+
+
+def test_a_ledger_of_a_newer_program_is_left_alone(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/l.sqlite"
+    Ledger.create(url).close()
+    with sqlite3.connect(tmp_path / "l.sqlite") as raw:
+        raw.execute("UPDATE alembic_version SET version_num = 'ffff'")
+    raw.close()
+    with pytest.raises(LedgerError, match="newer program"):
+        Ledger.create(url)
+
+
+def test_a_password_in_the_url_is_not_shown() -> None:
+    with pytest.raises(LedgerError) as caught:
+        Ledger.open("postgresql+nodriver://al:hunter2@db/al")
+    assert "hunter2" not in str(caught.value)
