@@ -3,14 +3,15 @@
 import os
 import tomllib
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     NestedSecretsSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -60,6 +61,16 @@ class Settings(BaseSettings):
     web: Web = Web()
     site: Site = Site()
     log: Log = Log()
+
+    @model_validator(mode="after")
+    def _ports_are_apart(self) -> Self:
+        ours = {"dicom.port": self.dicom.port, "web.port": self.web.port}
+        if self.archive.enabled:
+            ours["archive.port"] = self.archive.port
+        keys = [key for key, port in ours.items() if list(ours.values()).count(port) > 1]
+        if keys:
+            raise ValueError(f"{' and '.join(keys)} are the same: each needs one of its own")
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -122,8 +133,12 @@ def load(path: Path | None = None, secrets: Path | None = None, **overrides: Any
         settings = _Here(**overrides)
     except ValidationError as error:
         raise ConfigurationError(_faults(error, path)) from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} is not TOML: {error}") from error
+    except OSError as error:
+        raise ConfigurationError(f"The configuration can't be read: {error}") from error
+    except SettingsError as error:
+        raise ConfigurationError(f"An environment variable or a secret can't be used: {error}") from error
     base = path.parent.resolve() if path is not None else Path.cwd()
     return _resolved(settings, base)
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo
 
+from apscheduler.triggers.cron import CronTrigger
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -15,7 +16,9 @@ from pydantic import (
 )
 
 Role = Literal["source", "destination", "results"]
-AETitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[ -\[\]-~]*$")]  # PS3.5 6.2: AE
+AETitle = Annotated[
+    str, Field(min_length=1, max_length=16, pattern=r"^ *[!-\[\]-~][ -\[\]-~]*$")
+]  # PS3.5 6.2
 Port = Annotated[int, Field(ge=1, le=65535)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
@@ -64,6 +67,15 @@ class Dicom(_Section):
             raise ValueError(f"two peers have the name {', '.join(twice)}: deliveries are kept by name")
         return self
 
+    @model_validator(mode="after")
+    def _sends_nothing_to_itself(self) -> Self:
+        everywhere = self.host in {*LOOPBACK, "0.0.0.0"}  # noqa: S104 - compared, not bound
+        for peer in self.peers:
+            here = peer.host == self.host or (everywhere and peer.host in LOOPBACK)
+            if here and peer.port == self.port and set(peer.roles) & {"destination", "results"}:
+                raise ValueError(f"peer {peer.name} is our own listener: all studies would go in a circle")
+        return self
+
 
 class Storage(_Section):
     """Where things are kept."""
@@ -74,6 +86,13 @@ class Storage(_Section):
     training_cache: Path = Path("var/training")
     min_free_gb: Annotated[float, Field(ge=0)] = 5
     keep_days: Annotated[float, Field(ge=0)] = 7
+
+    @field_validator("ledger")
+    @classmethod
+    def _is_a_database(cls, value: str) -> str:
+        if not value.startswith(("sqlite:///", "postgresql:", "postgresql+")):
+            raise ValueError('a URL like "sqlite:///var/ledger.sqlite" or "postgresql://host/name"')
+        return value
 
 
 class Archive(_Section):
@@ -171,8 +190,13 @@ class Learn(_Section):
     @field_validator("cron")
     @classmethod
     def _is_a_crontab(cls, value: str) -> str:
-        if value and len(value.split()) != 5:
-            raise ValueError("five fields as in crontab, or empty to turn the clock off")
+        if value:
+            try:
+                CronTrigger.from_crontab(value)
+            except ValueError as error:
+                raise ValueError(
+                    f"no crontab of five fields, as in '0 2 * * *', or empty to turn it off ({error})"
+                ) from error
         return value
 
 

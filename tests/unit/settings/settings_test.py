@@ -139,3 +139,35 @@ def test_a_quiet_time_is_added_to_the_defaults(tmp_path: Path) -> None:
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         load().dicom.port = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('[learn]\ncron = "99 99 * * *"', "learn.cron"),
+        ('[dicom]\nae_title = "   "', "dicom.ae_title"),
+        ("[web]\nport = 11112", "dicom.port and web.port"),
+        ('[storage]\nledger = "mysql://host/name"', "storage.ledger"),
+        (
+            '[[dicom.peers]]\nname = "me"\nae_title = "ORTHANC_AL"\nhost = "localhost"\nport = 11112\n'
+            'roles = ["destination"]',
+            "in a circle",
+        ),
+    ],
+)
+def test_what_would_fail_only_when_it_runs_is_a_fault_now(tmp_path: Path, text: str, key: str) -> None:
+    with pytest.raises(ConfigurationError, match=key):
+        load(write(tmp_path, text))
+
+
+def test_a_file_that_is_not_utf8_is_told_without_a_traceback(tmp_path: Path) -> None:
+    path = tmp_path / "al.toml"
+    path.write_bytes(b'[site]\nname = "\xe9"\n')
+    with pytest.raises(ConfigurationError, match="is not TOML"):
+        load(path)
+
+
+def test_a_variable_that_is_no_json_is_told_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORTHANC_AL_DICOM__PEERS", "x")
+    with pytest.raises(ConfigurationError, match="environment variable"):
+        load()
