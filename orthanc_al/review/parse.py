@@ -74,8 +74,7 @@ def parse(dataset: Dataset, vocabulary: Vocabulary, site: tzinfo) -> ParsedRead:
         raise ReadError("not complete (Completion Flag)")
     groups = list(_groups(dataset))
     root = groups[0] if groups else []
-    observers = {_code(item, "ConceptCodeSequence") for item in root if _is(item, c.OBSERVER_TYPE.key)}
-    if c.DEVICE.key in observers and c.PERSON.key not in observers:
+    if root and _by_device(root):
         raise ReadError("observed by a device")
     coded = _combined(statement for group in groups for statement in _coded(group, vocabulary))
     statements = coded or _combined(
@@ -106,13 +105,22 @@ def _groups(dataset: Dataset) -> Iterator[list[Dataset]]:
     """Yield the children of each content item that has any, the root's first."""
     waiting, seen = [dataset], 0
     while waiting:
-        children = list(waiting.pop(0).get("ContentSequence") or [])
+        parent = waiting.pop(0)
+        children = list(parent.get("ContentSequence") or [])
         seen += len(children)
         if seen > _MOST_ITEMS:
             raise ReadError(f"more than {_MOST_ITEMS} content items")
-        if children:
+        # An observation context holds for what is below it (PS3.16 TID 1001): what a device observed
+        # is none of the statements of the person who signed the whole.
+        if children and (parent is dataset or not _by_device(children)):
             yield children
             waiting += children
+
+
+def _by_device(children: list[Dataset]) -> bool:
+    """Whether an observation context (TID 1001) among these items names a device and no person."""
+    observers = {_code(item, "ConceptCodeSequence") for item in children if _is(item, c.OBSERVER_TYPE.key)}
+    return c.DEVICE.key in observers and c.PERSON.key not in observers
 
 
 def _coded(group: list[Dataset], vocabulary: Vocabulary) -> Iterator[tuple[str, ReadValue]]:

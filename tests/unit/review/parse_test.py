@@ -124,6 +124,17 @@ def test_a_device_is_no_reader_even_where_the_report_is_complete() -> None:
         _parse(report)
 
 
+def test_what_a_device_observed_within_a_person_s_report_is_not_her_statement() -> None:
+    report = _signed([IMAGE], "absent")
+    devices = copy.deepcopy(_group(_signed([IMAGE], "present")))
+    devices.ContentSequence.insert(
+        0, _code(Code("121005", "DCM", "Observer Type"), Code("121007", "DCM", "Device"))
+    )
+    devices.ContentSequence.append(_text("pneumonia present"))
+    report.ContentSequence[-1].ContentSequence.append(devices)
+    assert _parse(report).statements == {"pneumonia": ReadValue.ABSENT}
+
+
 def test_a_finding_alone_says_nothing() -> None:
     with pytest.raises(ReadError, match="no coded Presence"):
         _parse(_without_presence(_signed([IMAGE], "present")))
