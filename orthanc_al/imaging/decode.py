@@ -157,7 +157,7 @@ def _stored(dataset: FileDataset, decoder: Decoder) -> Iterator[NDArray[Any]]:
 def _seen(stored: NDArray[Any], attributes: Dataset, *, inverted: bool, frame: int) -> GreyImage:
     padding = _padding(stored, attributes)
     values = display.modality_values(stored, attributes)
-    if stored.dtype.kind == "f" and not np.isfinite(values).all():
+    if not np.isfinite(values).all():  # stored as such, or made so by a rescale slope
         raise UndecodableError("the pixels hold values that are not finite numbers")
     shown = display.windowed(values, attributes, padding)
     return GreyImage(frame, np.asarray(1.0 - shown, np.float32) if inverted else shown, padding)

@@ -29,7 +29,8 @@ def modality_values(stored: NDArray[Any], frame: Dataset) -> Grey:
     values = np.asarray(stored, np.float32)
     if slope is None or intercept is None or slope == 0 or (slope == 1 and intercept == 0):
         return values
-    return np.asarray(values * np.float32(slope) + np.float32(intercept), np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # whoever takes the values looks for infinite ones
+        return np.asarray(values * np.float32(slope) + np.float32(intercept), np.float32)
 
 
 def windowed(values: Grey, frame: Dataset, padding: NDArray[np.bool_] | None = None) -> Grey:

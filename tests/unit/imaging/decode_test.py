@@ -210,6 +210,13 @@ def test_float_pixels_decode_and_those_that_are_no_numbers_do_not(grey, tmp_path
         list(grey_images(_save(dataset, tmp_path / "nan.dcm")))
 
 
+def test_a_rescale_that_leaves_the_range_of_numbers_is_told_and_never_reaches_the_model(grey, tmp_path: Path):
+    dataset = wrap(grey, 1)
+    dataset.RescaleSlope, dataset.RescaleIntercept = "1e38", "-1e38"
+    with pytest.raises(UndecodableError, match="not finite"):
+        list(grey_images(_save(dataset, tmp_path / "slope.dcm")))
+
+
 def test_limits_are_the_caller_s(grey, tmp_path: Path):
     path = _save(wrap(grey, 1), tmp_path / "film.dcm")
     with pytest.raises(UndecodableError, match="are the most that is decoded"):
