@@ -13,7 +13,7 @@ _log = logger("service")
 
 def name(role: str, number: int = 0) -> str:
     """Return the name of one of this process's workers."""
-    return f"{_prefix(role)}{os.getpid()}-{number}"
+    return f"{_prefix(role)}{os.getpid()}.{_started(os.getpid())}-{number}"
 
 
 def take_over(ledger: Ledger, role: str) -> None:
@@ -21,8 +21,8 @@ def take_over(ledger: Ledger, role: str) -> None:
     prefix = _prefix(role)
 
     def lives(owner: str) -> bool:
-        pid = owner.removeprefix(prefix).split("-")[0]
-        return Path(f"/proc/{pid}").exists()
+        pid, _, started = owner.removeprefix(prefix).split("-")[0].partition(".")
+        return pid.isdecimal() and _started(int(pid)) == started
 
     with ledger.write() as connection:
         taken = release_dead(connection, prefix, lives)
@@ -30,5 +30,17 @@ def take_over(ledger: Ledger, role: str) -> None:
         _log.warning("jobs_taken_over", role=role, jobs=taken)
 
 
+def _started(pid: int) -> str:
+    """Return when a process was started, in the kernel's ticks since it booted; none where there is none.
+
+    Process ids come again: in a container that is started anew the same processes have the same ones.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    return stat.rpartition(")")[2].split()[19]  # field 22 of proc(5), behind the name in brackets
+
+
 def _prefix(role: str) -> str:
-    return f"{socket.gethostname()}/{role}-"
+    return f"{socket.gethostname()[:24]}/{role}-"
