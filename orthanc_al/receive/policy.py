@@ -62,7 +62,7 @@ def decide(
         Our AE title, the two titles of the request, and the caller's IP address.
     """
     peer = _who(peers, addresses, calling_ae, address)
-    source = peer.name if peer else f"ae:{calling_ae}"
+    source = _named(peer, peers) if peer else f"ae:{calling_ae}"
     if accept == "any":
         return Decision(source, admitted=True)
     objection, diagnostic = None, Diagnostic.CALLING_AE_TITLE_NOT_RECOGNISED
@@ -94,6 +94,15 @@ def _who(
     # Two entries may share title and host, one to send and one to receive.
     sources = [peer for peer in here if "source" in peer.roles]
     return next(iter([*sources, *here, *titled]), None)
+
+
+def _named(peer: Peer, peers: Sequence[Peer]) -> str:
+    """Return what the source is called: by its entry as a destination, where it has another one as that.
+
+    A PACS may be listed twice, to send and to receive, and what it sent must not go back to it.
+    """
+    same = [one for one in peers if (one.ae_title.strip(), one.host) == (peer.ae_title.strip(), peer.host)]
+    return next((one.name for one in [peer, *same] if "destination" in one.roles), peer.name)
 
 
 def _toml(calling_ae: str, address: str) -> str:
