@@ -3,12 +3,15 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from sqlalchemy import Connection, and_, func, or_, select, update
 
 from orthanc_al.domain import Instance
 from orthanc_al.ledger.schema import deliveries, instances, jobs, selections, studies
 from orthanc_al.observe import now
+
+_LONGEST_WAIT: Final = 900.0  # three times the longest that a destination is left alone
 
 
 class DeliveryState(StrEnum):
@@ -32,7 +35,10 @@ class Delivery:
 
 
 def due(connection: Connection, destination: str, time: float, limit: int) -> list[Delivery]:
-    """Return the deliveries to a destination whose time has come, the longest waiting first."""
+    """Return the deliveries to a destination whose time has come, the longest waiting first.
+
+    A time that no wait of ours reaches comes from a clock that was set back since: that is due too.
+    """
     query = (
         select(
             deliveries.c.id.label("delivery_id"),
@@ -48,7 +54,7 @@ def due(connection: Connection, destination: str, time: float, limit: int) -> li
         .where(
             deliveries.c.destination == destination,
             deliveries.c.state == DeliveryState.WAITING,
-            deliveries.c.next_at <= time,
+            or_(deliveries.c.next_at <= time, deliveries.c.next_at > time + _LONGEST_WAIT),
         )
         .order_by(deliveries.c.next_at, deliveries.c.id)
         .limit(limit)

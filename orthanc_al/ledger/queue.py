@@ -22,6 +22,7 @@ from orthanc_al.pipeline import Step, successors
 MAX_ATTEMPTS: Final = 8
 _BACKOFF_BASE: Final = 2.0
 _BACKOFF_CAP: Final = 600.0
+_FARTHEST: Final = 86400.0  # seconds; no lease and no wait is longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +109,8 @@ class WorkQueue:
         due = and_(
             jobs.c.step.in_(names),
             or_(
-                and_(jobs.c.state == "ready", jobs.c.run_at <= time),
-                and_(jobs.c.state == "running", jobs.c.lease_until <= time),
+                and_(jobs.c.state == "ready", _has_come(jobs.c.run_at, time)),
+                and_(jobs.c.state == "running", _has_come(jobs.c.lease_until, time)),
             ),
         )
         pick = select(jobs).where(due).order_by(jobs.c.run_at, jobs.c.id).limit(1)
@@ -238,6 +239,11 @@ def counts(connection: Connection) -> dict[tuple[str, str], int]:
     """Return how many jobs there are of each (step, state)."""
     query = select(jobs.c.step, jobs.c.state, func.count()).group_by(jobs.c.step, jobs.c.state)
     return {(row[0], row[1]): row[2] for row in connection.execute(query)}
+
+
+def _has_come(column: ColumnElement[float | None], time: float) -> ColumnElement[bool]:
+    """Whether a time has come; one beyond all that is planned is of a clock that was set back since."""
+    return or_(column <= time, column > time + _FARTHEST)
 
 
 def _quarantine(connection: Connection, job_id: int, error: str) -> None:

@@ -190,6 +190,21 @@ def test_the_jobs_of_dead_workers_are_taken_at_once(ledger: Ledger) -> None:
     assert WorkQueue(ledger, "new").claim({Step.SCORE}) is None
 
 
+def test_a_clock_that_is_set_back_holds_no_job_up(ledger: Ledger) -> None:
+    clock = Clock()
+    clock.time = 1e9 + 400 * 86400  # a machine that starts with a wrong year
+    queue = WorkQueue(ledger, "a", 60.0, clock)
+    put(ledger, Step.ASSEMBLE, "waits", run_at=clock.time)
+    put(ledger, Step.SCORE, "held", run_at=clock.time)
+    assert queue.claim({Step.SCORE}) is not None
+    clock.time = 1e9
+    assert {job.subject for job in (queue.claim(set(Step)), queue.claim(set(Step))) if job} == {
+        "waits",
+        "held",
+    }
+    assert queue.claim(set(Step)) is None
+
+
 def test_what_no_retry_helps_is_quarantined_at_once(ledger: Ledger) -> None:
     queue = WorkQueue(ledger, "a")
     put(ledger, Step.SCORE, "1.2.3")
