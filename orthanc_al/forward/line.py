@@ -10,13 +10,14 @@ from typing import Final
 from sqlalchemy import Connection
 
 from orthanc_al.dicom import Peer, Verdict, describe, verdict
+from orthanc_al.domain import Instance
 from orthanc_al.errors import PeerRefusedError, PeerUnreachableError, SpoolFileError
 from orthanc_al.forward.backoff import delay
 from orthanc_al.forward.channel import Channel, Sent
 from orthanc_al.ledger import Ledger, deliveries
 from orthanc_al.ledger.deliveries import Delivery, DeliveryState
 from orthanc_al.observe import logger, now
-from orthanc_al.spool import Spool
+from orthanc_al.spool import Spool, SpooledFile
 
 _BATCH: Final = 32  # deliveries that are looked up at a time
 _NOTE_SECONDS: Final = 0.2  # how long answers wait to be written together
@@ -87,6 +88,7 @@ class Line:
 
     def run_once(self) -> bool:
         """Send one batch of what is due; return whether anything was."""
+        self._write_notes()  # what the ledger could not take is not sent once more
         with self._ledger.read() as connection:
             batch = deliveries.due(connection, self._peer.name, now(), _BATCH)
         if not batch:
@@ -109,6 +111,7 @@ class Line:
     def _deliver(self, delivery: Delivery) -> None:
         try:
             with self._spool.open(delivery.instance.id) as file:
+                _check_whole(file, delivery.instance)
                 sent = self._channel.send(delivery.instance, file.data_set)
         except (PeerRefusedError, SpoolFileError) as error:
             self._refuse(delivery, str(error))
@@ -202,3 +205,12 @@ class Line:
             _log.info("destination_back", destination=self._peer.name, failures=self._failures)
         self._failures = 0
         self._trouble = None
+
+
+def _check_whole(file: SpooledFile, instance: Instance) -> None:
+    """Let no file go out that the disk has cut short; one of ours may have been made anew meanwhile."""
+    if file.data_set.nbytes != instance.size and file.origin.kind != "own":
+        raise SpoolFileError(
+            f"The file of instance {instance.id} holds {file.data_set.nbytes} bytes of data set, and "
+            f"{instance.size} were acknowledged: restore it from a copy, or have the study sent again"
+        )

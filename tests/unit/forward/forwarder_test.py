@@ -1,5 +1,6 @@
 """Every instance goes to every destination, as it came, once it can; no destination holds up another."""
 
+import os
 import struct
 import threading
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from pynetdicom import _config
 from sqlalchemy import select, update
+from sqlalchemy.exc import OperationalError
 
 from orthanc_al.dicom import Peer
 from orthanc_al.errors import PeerUnreachableError
@@ -88,6 +90,51 @@ def test_bytes_go_out_as_they_came_in(ledger: Ledger, spool: Spool, start: Any) 
         assert forwarder.is_alive()
     assert states(ledger) == {("pacs", SENT): len(bodies) + 1}
     assert {row.transfer_syntax_uid for row in _rows(ledger)} == {None}
+
+
+def test_a_clock_that_is_set_back_holds_no_delivery_up(ledger: Ledger, spool: Spool, start: Any) -> None:
+    put_instance(ledger, spool, "1.2.3")
+    with ledger.write() as connection:  # received while the clock was a year ahead
+        connection.execute(update(deliveries).values(next_at=deliveries.c.next_at + 365 * 86400.0))
+    with Scp([(CT, [EXPLICIT])]).running() as scp:
+        start(scp.peer())
+        until(lambda: nothing_waits(ledger))
+    assert states(ledger) == {("pacs", SENT): 1}
+
+
+def test_a_file_that_the_disk_cut_short_is_not_passed_on_as_good(
+    ledger: Ledger, spool: Spool, start: Any
+) -> None:
+    instance = put_instance(ledger, spool, "1.2.3", data=b"x" * 1000)
+    path = spool.path(instance.id)
+    os.truncate(path, path.stat().st_size - 1)
+    with Scp([(CT, [EXPLICIT])]).running() as scp:
+        start(scp.peer())
+        until(lambda: nothing_waits(ledger))
+        assert scp.got == []
+    assert states(ledger) == {("pacs", REFUSED): 1}
+
+
+def test_an_answer_that_the_ledger_can_not_take_is_not_asked_for_again(
+    ledger: Ledger, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_instance(ledger, spool, "1.2.3")
+    with Scp([(CT, [EXPLICIT])]).running() as scp:
+        one = Line(ledger, spool, scp.peer(), "US", threading.Event())
+        write = Ledger.write
+
+        def locked(_: Ledger) -> Any:
+            raise OperationalError("INSERT", None, Exception("database is locked"))
+
+        monkeypatch.setattr(Ledger, "write", locked)
+        for _ in range(3):
+            with pytest.raises(OperationalError):
+                one.run_once()
+        monkeypatch.setattr(Ledger, "write", write)
+        one.run_once()
+        one._channel.close()
+        assert len(scp.got) == 1
+    assert states(ledger) == {("pacs", SENT): 1}
 
 
 def test_an_association_is_reused_and_reopened_for_a_new_kind(
