@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from orthanc_al.domain import Instance, Origin
-from orthanc_al.errors import DiskFullError, SpoolFileError
+from orthanc_al.errors import DiskFullError, SpoolFileError, StorageError
 from orthanc_al.observe import now
 from orthanc_al.spool import part10
 from orthanc_al.spool.writer import SpoolWriter, fsync_folder
@@ -58,20 +58,20 @@ class Spool:
         Made where it is missing, with 256 folders in it by the id's first two digits.
     min_free_bytes
         Where the disk has less free, nothing is taken in.
+
+    Raises
+    ------
+    StorageError
+        It can't be made.
     """
 
     def __init__(self, folder: Path, min_free_bytes: int) -> None:
         self.folder = folder
         self._min_free = min_free_bytes
-        folder.mkdir(parents=True, exist_ok=True)
-        made = False
-        for number in range(256):
-            part = folder / f"{number:02x}"
-            if not part.is_dir():
-                part.mkdir(exist_ok=True)
-                made = True
-        if made:
-            fsync_folder(folder)
+        try:
+            _make(folder)
+        except OSError as error:
+            raise StorageError(f"The spool can't be in {folder} (storage.spool): {error}") from error
 
     def free_bytes(self) -> int:
         """Return the space that is left on the spool's disk, in bytes."""
@@ -208,6 +208,19 @@ class Spool:
         meta = part10.decode(head, instance_id)
         instance = replace(meta.instance, size=size - meta.data_set_offset)
         return replace(meta, instance=instance), size
+
+
+def _make(folder: Path) -> None:
+    """Make the folder and those in it, and make the names durable up to the first that was there."""
+    made = [place for place in (folder, *folder.parents) if not place.is_dir()]
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = [part for number in range(256) if not (part := folder / f"{number:02x}").is_dir()]
+    for part in parts:
+        part.mkdir(exist_ok=True)
+    if parts:
+        fsync_folder(folder)
+    for place in made:
+        fsync_folder(place.parent)
 
 
 def own_instance_id(sop_instance_uid: str) -> str:

@@ -39,11 +39,12 @@ class SpoolWriter:
         self._instance = instance
         self._size = 0
         self._done = False
+        head = part10.encode(instance, origin)  # before there is a file: names that don't fit leave none
         with _disk_errors(instance.id):
             self._file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
         self._open = True
         try:
-            self._write(memoryview(part10.encode(instance, origin)))
+            self._write(memoryview(head))
         except StorageError:
             self.abort()
             raise
@@ -84,6 +85,7 @@ class SpoolWriter:
                 os.close(self._file)
                 self._open = False
                 self._part.rename(self._path)
+                self._part = self._path  # what `abort` removes where the name can't be made durable
                 fsync_folder(self._path.parent)
         except StorageError:
             self.abort()

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import struct
 import time
 from pathlib import Path
 
@@ -200,3 +201,31 @@ def test_a_removed_file_is_gone(spool: Spool) -> None:
     assert name in spool
     spool.remove(name)
     assert name not in spool
+
+
+def test_a_folder_that_fails_at_fsync_leaves_nothing(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_: Path) -> None:
+        raise OSError(errno.EIO, "input/output error")
+
+    monkeypatch.setattr("orthanc_al.spool.writer.fsync_folder", fails)
+    with pytest.raises(StorageError):
+        _store(spool, b"abc")
+    assert _files(spool) == []
+
+
+def test_a_uid_that_no_file_can_name_leaves_nothing(spool: Spool) -> None:
+    with pytest.raises(struct.error), spool.open_writer(CR, "1." * 40000, EXPLICIT, ORIGIN):
+        pass
+    assert _files(spool) == []
+
+
+def test_the_names_of_new_folders_are_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr("orthanc_al.spool.folder.fsync_folder", synced.append)
+    Spool(tmp_path / "var" / "spool", 0)
+    assert {tmp_path, tmp_path / "var", tmp_path / "var" / "spool"} <= set(synced)
+
+
+def test_a_place_where_no_spool_can_be_is_told_with_its_key() -> None:
+    with pytest.raises(StorageError, match=r"storage\.spool"):
+        Spool(Path("/proc/none/spool"), 0)
