@@ -74,6 +74,9 @@ class Worker:
             except SQLAlchemyError as error:  # locked for long, or its disk is full: it may pass
                 _log.error("ledger_not_reached", error=str(error))
                 stop.wait(_PAUSE_SECONDS)
+            except Exception:  # noqa: BLE001 - the same border: what the queue itself can't take
+                _log.error("worker_crashed", exc_info=True)
+                stop.wait(_PAUSE_SECONDS)
 
     def _failed(self, job: Job, error: str, *, retryable: bool) -> None:
         quarantined = self._queue.fail(job, error, retryable=retryable)

@@ -149,8 +149,7 @@ def test_settings_are_frozen() -> None:
         ("[web]\nport = 11112", "dicom.port and web.port"),
         ('[storage]\nledger = "mysql://host/name"', "storage.ledger"),
         (
-            '[[dicom.peers]]\nname = "me"\nae_title = "ORTHANC_AL"\nhost = "localhost"\nport = 11112\n'
-            'roles = ["destination"]',
+            '[[dicom.peers]]\nname = "me"\nae_title = "X"\nhost = "localhost"\nport = 11112\nroles = ["results"]',
             "in a circle",
         ),
     ],
