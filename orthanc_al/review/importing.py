@@ -67,8 +67,9 @@ def import_reads(ledger: Ledger, file: Path, clock: Clock = now) -> ImportReport
                 continue
             recorded = reads.record(connection, read, received_at=clock(), actor="import")
             taken, known = taken + recorded.new, known + (not recorded.new)
-            if recorded.unblinded:
-                enqueue(connection, Step.REPORT, read.study_instance_uid, clock())
+            if recorded.new:  # as after a report: what ends a blind goes out, and what was shown comes off
+                after = Step.REPORT if recorded.unblinded else Step.MIRROR
+                enqueue(connection, after, read.study_instance_uid, clock())
     return ImportReport(taken, known, tuple(faults))
 
 

@@ -63,8 +63,8 @@ def _take(connection: Connection, uid: str, finding: str, value: ReadValue, labe
         return False
     read = ConfirmedRead(uid, finding, value, ReadSource.LABEL, "", at, f"label:{uid}:{label}")
     recorded = reads.record(connection, read, received_at=at, actor="label")
-    if recorded.unblinded:
-        enqueue(connection, Step.REPORT, uid, at)
+    if recorded.new:
+        enqueue(connection, Step.REPORT if recorded.unblinded else Step.MIRROR, uid, at)
     return recorded.new
 
 
@@ -73,6 +73,6 @@ def _finish(connection: Connection, uid: str, at: float) -> bool:
     # The label stays: it takes a study off once, and images that come later bring it back for good.
     if study is None or not study.state.on_worklist or reads.finished_by(connection, uid, READ):
         return False
-    if reads.finish(connection, uid, at, READ):
-        enqueue(connection, Step.REPORT, uid, at)
+    unblinded = reads.finish(connection, uid, at, READ)
+    enqueue(connection, Step.REPORT if unblinded else Step.MIRROR, uid, at)
     return True

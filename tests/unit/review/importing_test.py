@@ -137,3 +137,10 @@ def test_an_import_that_ends_a_blind_asks_for_the_report(room: ReadingRoom, tmp_
     with room.ledger.read() as connection:
         assert queue.counts(connection)["report", "ready"] == 1
     assert room.report(UID).name == "reported"
+
+
+def test_an_import_takes_what_we_wrote_into_orthanc_off_again(room: ReadingRoom, tmp_path: Path) -> None:
+    room.select(UID)
+    import_reads(room.ledger, _file(tmp_path, HEAD + f"{UID},,pneumonia,absent,R,2026-01-02T12:00:00Z\n"))
+    with room.ledger.read() as connection:
+        assert queue.counts(connection)["mirror", "ready"] == 1

@@ -95,3 +95,11 @@ def test_a_label_that_ends_a_blind_asks_for_the_report(room: ReadingRoom) -> Non
     with room.ledger.read() as connection:
         assert queue.counts(connection)["report", "ready"] == 1
         assert [read.ai_shown for read in reads_of(connection, UID)] == [False]
+
+
+@pytest.mark.parametrize("label", ["al_confirmed_pos", "al_read"])
+def test_a_label_takes_what_we_wrote_into_orthanc_off_again(room: ReadingRoom, label: str) -> None:
+    room.select(UID)
+    poll_labels(room.ledger, Shelf(**{label: [UID]}))
+    with room.ledger.read() as connection:
+        assert queue.counts(connection)["mirror", "ready"] == 1
