@@ -164,9 +164,14 @@ def _combined(statements: Iterator[tuple[str, ReadValue]]) -> dict[str, ReadValu
 def _reader(dataset: Dataset, root: list[Dataset]) -> str:
     """Return who verified it, else who observed; nobody's names are nobody."""
     verifier = _verifier(dataset)
-    names = [] if verifier is None else [_text(verifier, "VerifyingObserverName")]
-    names += [_text(item, "PersonName") for item in root if _is(item, c.PERSON_OBSERVER_NAME.key)]
+    names = [] if verifier is None else [_person(verifier, "VerifyingObserverName")]
+    names += [_person(item, "PersonName") for item in root if _is(item, c.PERSON_OBSERVER_NAME.key)]
     return next((name for name in names if name.casefold() not in _NOBODY), "")
+
+
+def _person(item: Dataset, keyword: str) -> str:
+    """Return a name without the delimiters that may be left out (PS3.5 6.2.1.1): it is the same reader."""
+    return "=".join(group.rstrip("^ ") for group in _text(item, keyword).split("=")).rstrip("=")
 
 
 def _verifier(dataset: Dataset) -> Dataset | None:

@@ -280,3 +280,11 @@ def test_every_read_leaves_a_line_in_the_audit_trail_without_the_readers_name(ro
         [line] = [line for line in trail.recent(connection) if line["action"] == "read_recorded"]
     assert line["subject"] == UID
     assert "Rosa" not in str(line)
+
+
+def test_a_reader_whose_name_ends_in_delimiters_is_the_same_reader(room: ReadingRoom) -> None:
+    room.read(verified_sr([IMAGE], "present", at=NOON))
+    later = verified_sr([IMAGE], "absent", at=NOON + 60)
+    later.VerifyingObserverSequence[0].VerifyingObserverName = "Reader^Rosa^^^"
+    room.read(later)
+    assert [read.state for read in _reads(room)] == [ReadState.SUPERSEDED, ReadState.COUNTS]
