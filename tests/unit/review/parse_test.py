@@ -234,9 +234,7 @@ def test_a_label_yields_to_a_code_in_the_same_report() -> None:
     assert _parse(report).statements == {"pneumonia": ReadValue.ABSENT}
 
 
-@pytest.mark.parametrize(
-    "name", ["unknown^unknown", "", "Unknown^Unknown", "unknown^unknown^^^", "Anonymous^", "^^"]
-)
+@pytest.mark.parametrize("name", ["unknown^unknown", "", "Unknown^Unknown^^^", "Anonymous^", "^^"])
 def test_nobodys_name_is_nobody(name: str) -> None:
     report = _unverified(_signed([IMAGE], "present"))
     for item in report.ContentSequence:
