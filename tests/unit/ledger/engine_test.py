@@ -5,13 +5,15 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from orthanc_al.errors import LedgerError
 from orthanc_al.ledger import Ledger, engine, facts
@@ -178,3 +180,39 @@ def test_a_password_in_the_url_is_not_shown() -> None:
     with pytest.raises(LedgerError) as caught:
         Ledger.open("postgresql+nodriver://al:hunter2@db/al")
     assert "hunter2" not in str(caught.value)
+
+
+def test_of_many_threads_one_looks_for_the_write_lock_at_a_time(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looking: list[int] = []
+    at_once: list[int] = []
+    take = engine._take_write_lock
+
+    def counted(connection: Connection) -> None:
+        looking.append(1)
+        at_once.append(len(looking))
+        take(connection)
+        looking.pop()
+
+    def write(number: int) -> None:
+        with ledger.write() as connection:
+            facts.put(connection, f"fact {number}", "x")
+
+    monkeypatch.setattr(engine, "_take_write_lock", counted)
+    with ThreadPoolExecutor(24) as threads:
+        list(threads.map(write, range(72)))
+    assert set(at_once) == {1}
+    assert len(at_once) == 72
+
+
+def test_a_thread_whose_turn_does_not_come_is_told_as_of_any_locked_ledger(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "_BUSY_SECONDS", 0.1)
+    with (
+        ledger.write(),
+        ThreadPoolExecutor(1) as other,
+        pytest.raises(SQLAlchemyError, match="no turn to write"),
+    ):
+        other.submit(lambda: ledger.write().__enter__()).result()
