@@ -149,7 +149,7 @@ def test_settings_are_frozen() -> None:
         ("[web]\nport = 11112", "dicom.port and web.port"),
         ('[storage]\nledger = "mysql://host/name"', "storage.ledger"),
         (
-            '[[dicom.peers]]\nname = "me"\nae_title = "X"\nhost = "localhost"\nport = 11112\nroles = ["results"]',
+            '[[dicom.peers]]\nname = "x"\nae_title = "X"\nhost = "::1"\nport = 11112\nroles = ["results"]',
             "in a circle",
         ),
     ],
