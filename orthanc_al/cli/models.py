@@ -7,6 +7,7 @@ import typer
 
 from orthanc_al.cli.common import Actor, Json, of, open_ledger, out, show_json, show_table
 from orthanc_al.errors import ModelError
+from orthanc_al.inference import load_package
 from orthanc_al.ledger import learning, models
 from orthanc_al.observe import now
 
@@ -92,6 +93,7 @@ def promote(
         model = models.find(connection, name, version)
         if model is None:
             raise ModelError(f"There is no package {name} {version}; see `models list`.")
+        load_package(model.folder)  # one that does not hold would stop scoring
         models.promote(connection, model.ref.digest, approver=by, reason=reason)
     out.print(f"{model.ref} is live since {_when(now())} UTC.", highlight=False)
 

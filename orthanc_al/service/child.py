@@ -21,6 +21,7 @@ from orthanc_al.service.supervisor import die_with_parent
 from orthanc_al.settings import Settings, load
 
 _HEARTBEAT_SECONDS: Final = 2.0
+ENDED: Final = "ended"
 _log = logger("service")
 
 
@@ -70,6 +71,7 @@ def run_role(settings: Settings, role: str) -> None:
         except Exception as error:
             detail["state"] = f"failed: {error}"  # doctor and /readyz say it while nobody does the role
             raise
+        detail["state"] = ENDED
         _log.info("process_ended", role=role)
     ledger.close()
 

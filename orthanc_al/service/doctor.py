@@ -13,7 +13,7 @@ from orthanc_al.errors import LedgerError, OrthancAlError, OrthancError, SpoolFi
 from orthanc_al.inference import load_package
 from orthanc_al.ledger import Ledger, associations, deliveries, facts, instances, models, processes, promises
 from orthanc_al.observe import now
-from orthanc_al.service import building
+from orthanc_al.service import building, child
 from orthanc_al.service.finding import Finding, fine, note, problem
 from orthanc_al.service.roles import active
 from orthanc_al.settings import Peer, Settings
@@ -159,7 +159,11 @@ def _refusals(_: Settings, ledger: Ledger) -> Iterator[Finding]:
 def _processes(settings: Settings, ledger: Ledger) -> Iterator[Finding]:
     with ledger.read() as connection:
         roles = processes.all_roles(connection)
-    alive = {role: row for role, row in roles.items() if now() - row["seen_at"] < _SILENT_SECONDS}
+    alive = {
+        role
+        for role, row in roles.items()
+        if now() - row["seen_at"] < _SILENT_SECONDS and row["detail"].get("state") != child.ENDED
+    }
     if not alive:
         yield note("processes", "none is running; `orthanc-al serve` starts them")
         return
@@ -178,7 +182,10 @@ def _processes(settings: Settings, ledger: Ledger) -> Iterator[Finding]:
                 f"process {role}", f"process id {row['pid']}{restarts}{', ' if detail else ''}{detail}"
             )
         else:
-            yield problem(f"process {role}", "has not been heard of for 30 s; see its log")
+            ended = state == child.ENDED
+            yield problem(
+                f"process {role}", "has ended" if ended else "has not been heard of for 30 s; see its log"
+            )
 
 
 def _champions(_: Settings, ledger: Ledger) -> Iterator[Finding]:

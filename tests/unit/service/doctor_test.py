@@ -118,3 +118,13 @@ def test_what_was_left_behind_is_told_and_can_be_taken_up(
     with ledger.write() as connection:
         assert promises.take_up(connection, left) == 1
     assert list(_problems(settings)) == []
+
+
+def test_a_service_that_has_just_ended_is_not_taken_for_a_running_one(
+    settings: Settings, ledger: Ledger
+) -> None:
+    with ledger.write() as connection:
+        for role in ("web", "forwarder", "worker", "learner", "listener"):
+            processes.report_alive(connection, role, 1, 0.0, {"state": "ended"})
+    (found,) = [one for one in doctor.examine(settings) if one.subject == "processes"]
+    assert "none is running" in found.text
