@@ -54,12 +54,12 @@ TRANSITIONS: Final[Mapping[tuple[Step, str], tuple[Step, ...]]] = {
     (Step.ASSEMBLE, "unchanged"): (),
     # What the model says of it, and where it stands on the worklist.
     (Step.SCORE, "scored"): (Step.TRIAGE,),
-    (Step.SCORE, "ineligible"): (),
+    (Step.SCORE, "ineligible"): (Step.MIRROR,),
     (Step.SCORE, "superseded"): (),
     (Step.TRIAGE, "placed"): (Step.SELECT,),
     (Step.TRIAGE, "superseded"): (),
     # Before any result leaves: is this one blind, asked for, or neither?
-    (Step.SELECT, "blind"): (),
+    (Step.SELECT, "blind"): (Step.MIRROR,),  # its place, as that of a study without a score
     (Step.SELECT, "asked"): (Step.REPORT,),
     (Step.SELECT, "unasked"): (Step.REPORT,),
     (Step.SELECT, "superseded"): (),

@@ -66,9 +66,12 @@ class MirrorStage:
             return Outcome("absent")
         with self._ledger.read() as connection:
             study = studies.get(connection, job.subject)
-            if study is None or not reports.may_leave(connection, job.subject):
+            if study is None:
                 return Outcome("absent")
-            wanted = labels_of(connection, job.subject) if study.state is StudyState.SCORED else set()
+            # Every study has its place there, a blind one that of a study without a score: one that
+            # had none would fall out of the order, and so be read at another time than it should.
+            told = study.state is StudyState.SCORED and reports.may_leave(connection, job.subject)
+            wanted = labels_of(connection, job.subject) if told else set()
         orthanc_id = self._orthanc.find_study(job.subject)
         if orthanc_id is None:
             raise OrthancError(

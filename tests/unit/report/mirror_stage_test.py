@@ -1,4 +1,4 @@
-"""What is written into Orthanc, and that nothing of a blind study is."""
+"""What is written into Orthanc, and that nothing of a blind study's score is."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ import pytest
 
 from orthanc_al.domain import Tier
 from orthanc_al.errors import OrthancError
-from orthanc_al.ledger import Ledger, Outcome
+from orthanc_al.ledger import Ledger, Outcome, studies
 from orthanc_al.orthanc import Capabilities
 from orthanc_al.pipeline import Step
 from orthanc_al.report.mirror import LABELS, MirrorStage
@@ -94,13 +94,24 @@ def test_a_read_study_has_no_label_of_ours_any_more(room: ReadingRoom) -> None:
     assert shelf.labels == {f"orthanc-{UID}": set()}
 
 
-def test_nothing_is_written_of_a_blind_or_unknown_study(room: ReadingRoom) -> None:
+def test_a_blind_study_has_the_place_of_one_without_a_score_and_no_label(room: ReadingRoom) -> None:
+    """Without a place it would fall out of the order there, and be read at another time than it should."""
     shelf = Shelf()
+    with room.ledger.read() as connection:
+        arrived = studies.get(connection, UID)
     room.score(UID)
-    assert _mirror(room, shelf).name == "absent"
+    _mirror(room, shelf)
+    before_select = (dict(shelf.read_by), dict(shelf.labels))
     room.select(UID, "blind")
-    assert _mirror(room, shelf).name == "absent"
-    assert (shelf.read_by, shelf.labels) == ({}, {})
+    _mirror(room, shelf)
+    assert arrived is not None
+    assert before_select == ({f"orthanc-{UID}": arrived.read_by}, {f"orthanc-{UID}": set()})
+    assert (shelf.read_by, shelf.labels) == before_select
+
+
+def test_an_unknown_study_is_not_mirrored(room: ReadingRoom) -> None:
+    job = room.job(Step.MIRROR, "1.2.3")
+    assert MirrorStage(room.ledger, Shelf()).run(job).name == "absent"
 
 
 def test_without_an_orthanc_there_is_nothing_to_do(room: ReadingRoom) -> None:

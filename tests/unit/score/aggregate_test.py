@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from orthanc_al.domain import ImageScore, Instance, Study, StudyState, Tier
-from orthanc_al.ledger.instances import KnownInstance
+from orthanc_al.ledger.instances import KnownInstance, images_of
 from orthanc_al.score.aggregate import aggregate
-from orthanc_al.score.match import ModelUse, images_of, no_match, reason_for_none
+from orthanc_al.score.match import ModelUse, no_match, reason_for_none
 from tests.support.tiny_package import CHANNELS, tiny_package
 
 DX = "1.2.840.10008.5.1.4.1.1.1.1"
