@@ -136,7 +136,7 @@ def _deliveries(settings: Settings, ledger: Ledger) -> Iterator[Finding]:
         elif states.get("refused"):
             yield problem(
                 f"to {name}",
-                f"{text}: see /deliveries; `orthanc-al requeue --destination {name}` tries again",
+                f"{text}: mend it there, then `orthanc-al requeue --destination {name}` tries again",
             )
         elif age > _LATE_SECONDS:
             yield problem(
