@@ -62,7 +62,7 @@ class Modality(threading.Thread):
     """Sends each film until it is acknowledged, as a modality does, and notes when it first was."""
 
     def __init__(self, site: Site, films: list[Path]) -> None:
-        super().__init__()
+        super().__init__(daemon=True)  # a test that failed must not wait for it for ever
         self._peer = Peer("us", "ORTHANC_AL", "127.0.0.1", site.port)
         self._films = films
         self.acknowledged: list[Path] = []
