@@ -130,7 +130,7 @@ def test_a_report_of_others_goes_to_review_and_reopens_nothing(
         assert instances.get(connection, instance_id).kind == "report"
         waiting = connection.execute(select(jobs.c.step, jobs.c.subject)).all()
     # Nothing is scored anew; that the study has its place in Orthanc is the film's doing.
-            assert set(waiting) == {("review", instance_id), ("mirror", str(film.StudyInstanceUID))}
+    assert set(waiting) == {("review", instance_id), ("mirror", str(film.StudyInstanceUID))}
     assert (_row(pipeline)["state"], _row(pipeline)["revision"]) == (StudyState.INELIGIBLE, 1)
 
 
