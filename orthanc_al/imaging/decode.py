@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.dataset import FileDataset
 from pydicom.pixels.decoders.base import Decoder, get_decoder
+from pydicom.uid import UID
 
 from orthanc_al.errors import UndecodableError
 from orthanc_al.imaging import codecs, display
@@ -104,7 +105,9 @@ def _checked(dataset: FileDataset, limits: Limits) -> Decoder:
     try:
         decoder = get_decoder(syntax)
     except NotImplementedError as error:
-        raise UndecodableError(f"no decoder for the transfer syntax {syntax}") from error
+        # A damaged file may have anything there, a patient's name too: only a UID is told.
+        named = syntax if UID(syntax).is_valid or syntax == "missing" else "(not a UID)"
+        raise UndecodableError(f"no decoder for the transfer syntax {named}") from error
     try:
         _check_kind(dataset)
         _check_size(dataset, limits, encapsulated=decoder.is_encapsulated)

@@ -156,6 +156,10 @@ BROKEN = {
         lambda film: setattr(film.file_meta, "TransferSyntaxUID", UID("1.2.3.4")),
         "no decoder for the transfer syntax 1.2.3.4",
     ),
+    "syntax that is somebody's name": (
+        lambda film: setattr(film.file_meta, "TransferSyntaxUID", UID("1.2 Test^001")),
+        "no decoder for the transfer syntax (not a UID)",
+    ),
     "compressed bomb": (_bomb, "can't be a frame of 256000000 bytes"),
     "codestream of another size": (
         lambda film: _compressed(
