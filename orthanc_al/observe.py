@@ -7,6 +7,7 @@ Keys that could hold a person are cut out whatever a caller passes (`_PERSONAL`)
 import logging
 import sys
 import time
+import warnings
 from collections.abc import Callable, MutableMapping
 from typing import Any, Final, TextIO
 
@@ -17,6 +18,10 @@ Clock = Callable[[], float]
 _PERSONAL: Final = frozenset(
     {"patient_name", "patient_id", "birth_date", "accession_number", "reader", "password", "patient"}
 )
+
+
+# What these write and warn of quotes values of data sets.
+_TALKATIVE: Final = ("pynetdicom", "pydicom", "highdicom")
 
 
 def now() -> float:
@@ -61,11 +66,13 @@ def configure_logging(level: str = "INFO", *, json: bool = False, stream: TextIO
         logger_factory=structlog.PrintLoggerFactory(target),
         cache_logger_on_first_use=False,
     )
-    # Libraries may write data set values at lower levels: only their warnings, and of pynetdicom and
-    # pydicom, which put identifiers into warnings too, only errors.
     logging.basicConfig(level=logging.WARNING, stream=target, force=True)
-    for name in ("pynetdicom", "pydicom", "highdicom"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    for name in _TALKATIVE:
+        # Not by their level: pydicom sets its own when it is imported, which may be later than this.
+        talkative = logging.getLogger(name)
+        talkative.propagate = False
+        talkative.handlers = [logging.NullHandler()]
+        warnings.filterwarnings("ignore", module=rf"{name}\b")
 
 
 def logger(room: str) -> Any:

@@ -13,6 +13,8 @@ from orthanc_al.dicom.sender import FileResult
 from orthanc_al.domain import Tier
 from orthanc_al.ledger.worklist import Entry
 
+_NAME_WIDTH: Final = 16
+_WHY_WIDTH: Final = 24
 _FAILURES_SHOWN: Final = 20
 _STYLE: Final = {Tier.HIGH: "bold red", Tier.REVIEW: "yellow", Tier.NONE: "default", Tier.LOW: "dim"}
 
@@ -21,8 +23,11 @@ def show_worklist(console: Console, entries: Sequence[Entry], timezone: str) -> 
     """Print studies in reading order, as far as results may be shown (`orthanc_al.ledger.curtain`)."""
     zone = ZoneInfo(timezone)
     table = Table(title="Worklist, in reading order", title_justify="left", box=None, pad_edge=False)
-    for column in ("#", "read by", "tier", "patient", "accession", "why here"):
-        table.add_column(column, no_wrap=column != "why here")
+    for column in ("#", "read by", "tier"):
+        table.add_column(column, no_wrap=True)
+    for column in ("patient", "accession"):
+        table.add_column(column, no_wrap=True, max_width=_NAME_WIDTH)
+    table.add_column("why here", min_width=_WHY_WIDTH)
     for place, entry in enumerate(entries, start=1):
         table.add_row(
             str(place),

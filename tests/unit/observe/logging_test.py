@@ -3,6 +3,8 @@
 import io
 import json
 import logging
+import subprocess
+import sys
 
 from orthanc_al.observe import configure_logging, logger
 
@@ -40,3 +42,15 @@ def test_libraries_that_print_identifiers_are_silent() -> None:
     configure_logging("INFO", stream=stream)
     logging.getLogger("pydicom").error("value of (0010,0010) is 'Doe^Jane'")
     assert "Doe" not in stream.getvalue()
+
+
+def test_warnings_that_quote_a_data_set_are_not_written() -> None:
+    """Pydicom warns with the value that it does not like, which may be a name."""
+    code = (
+        "import io\nfrom orthanc_al.observe import configure_logging\n"
+        "configure_logging('INFO', stream=io.StringIO())\n"
+        "from pydicom import Dataset\nDataset().PatientID = 'Doe^Jane' * 20\n"
+        "import logging\nlogging.getLogger('pydicom').warning('Doe^Jane')\n"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "Doe" not in said.stdout + said.stderr
