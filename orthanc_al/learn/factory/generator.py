@@ -141,7 +141,8 @@ def _register(
     mean = images.mean(0)
     for turn in range(_ROUNDS):
         target, smooth = local.apply(_levels(mean)), 6.0 - 0.7 * turn
-        found = [flow_of.calc(target, levels, nothing) for levels in bytes_of]
+        # Each its own array: OpenCV writes into the one that it is given, and begins with what is in it.
+        found = [flow_of.calc(target, levels, nothing.copy()) for levels in bytes_of]
         flows = np.stack([np.asarray(cv2.GaussianBlur(flow, (0, 0), smooth), np.float32) for flow in found])
         warped = np.stack([_warp(image, flow) for image, flow in zip(images, flows, strict=True)])
         fit = _correlation(warped, warped.mean(0))
