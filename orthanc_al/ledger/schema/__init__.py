@@ -1,0 +1,59 @@
+"""The tables of the ledger (SQLAlchemy Core 2), the same on SQLite and on PostgreSQL.
+
+Times are float seconds since 1970 (UTC), durations seconds, but for ``read_by``, which is in integer
+minutes since 1970, since that sorts the same anywhere. UIDs are text of at most 64 characters (PS3.5 9.1).
+"""
+
+from orthanc_al.ledger.schema.base import metadata
+from orthanc_al.ledger.schema.learning import (
+    change_records,
+    datasets,
+    models,
+    patient_folds,
+    promotions,
+    training_cache,
+)
+from orthanc_al.ledger.schema.program import (
+    audit_trail,
+    facts,
+    jobs,
+    processes,
+)
+from orthanc_al.ledger.schema.studies import (
+    image_scores,
+    predictions,
+    reads,
+    reports,
+    selections,
+    studies,
+)
+from orthanc_al.ledger.schema.wire import (
+    associations,
+    deliveries,
+    instances,
+    refusals,
+)
+
+__all__ = [
+    "associations",
+    "audit_trail",
+    "change_records",
+    "datasets",
+    "deliveries",
+    "facts",
+    "image_scores",
+    "instances",
+    "jobs",
+    "metadata",
+    "models",
+    "patient_folds",
+    "predictions",
+    "processes",
+    "promotions",
+    "reads",
+    "refusals",
+    "reports",
+    "selections",
+    "studies",
+    "training_cache",
+]

@@ -1,0 +1,88 @@
+"""The wire: the listener, its peers, Orthanc, the small archive, and where things are kept."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from orthanc_al.settings.sections.base import LOOPBACK, Off, Port, Section
+
+Role = Literal["source", "destination", "results"]
+AETitle = Annotated[
+    str, Field(min_length=1, max_length=16, pattern=r"^ *[!-\[\]-~][ -\[\]-~]*$")
+]  # PS3.5 6.2
+
+
+class Peer(Section):
+    """A DICOM peer: may send to us (source), gets every study (destination), gets our reports (results)."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+    ae_title: AETitle
+    host: str
+    port: Port
+    roles: tuple[Role, ...]
+    tls: Off = False
+
+
+class Dicom(Section):
+    """The listener, and the peers around it."""
+
+    ae_title: AETitle = "ORTHANC_AL"
+    host: str = "127.0.0.1"
+    port: Port = 11112
+    accept: Literal["listed", "observe", "any"] = "listed"
+    max_associations: Annotated[int, Field(ge=1, le=1000)] = 64
+    peers: tuple[Peer, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Self:
+        names = [peer.name for peer in self.peers]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two peers have the name {', '.join(twice)}: deliveries are kept by name")
+        return self
+
+    @model_validator(mode="after")
+    def _sends_nothing_to_itself(self) -> Self:
+        everywhere = self.host in {*LOOPBACK, "0.0.0.0"}  # noqa: S104 - compared, not bound
+        for peer in self.peers:
+            here = peer.host == self.host or (everywhere and peer.host in LOOPBACK)
+            if here and peer.port == self.port and set(peer.roles) & {"destination", "results"}:
+                raise ValueError(f"peer {peer.name} is our own listener: all studies would go in a circle")
+        return self
+
+
+class Storage(Section):
+    """Where things are kept."""
+
+    ledger: str = "sqlite:///var/ledger.sqlite"
+    spool: Path = Path("var/spool")
+    models: Path = Path("var/models")
+    training_cache: Path = Path("var/training")
+    min_free_gb: Annotated[float, Field(ge=0)] = 5
+    keep_days: Annotated[float, Field(ge=0)] = 7
+
+    @field_validator("ledger")
+    @classmethod
+    def _is_a_database(cls, value: str) -> str:
+        if not value.startswith(("sqlite:///", "postgresql:", "postgresql+")):
+            raise ValueError('a URL like "sqlite:///var/ledger.sqlite" or "postgresql://host/name"')
+        return value
+
+
+class Archive(Section):
+    """A small archive of our own, for where no PACS is configured (the demo)."""
+
+    enabled: bool = False
+    folder: Path = Path("var/archive")
+    port: Port = 11113
+
+
+class Orthanc(Section):
+    """Orthanc's REST API; an empty ``url`` means that there is none."""
+
+    url: str = ""
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    watch: Off = False
+    mirror: bool = True
