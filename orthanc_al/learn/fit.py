@@ -40,7 +40,10 @@ def refit(snapshot: Snapshot, anchor: FindingModel) -> FindingModel:
     train = snapshot.select(anchor.name, Role.TRAIN)
     if not train.rows:
         return anchor
-    return anchor.with_head(fit_head(train.embeddings, train.labels, anchor.weight, float(anchor.bias)))
+    head = fit_head(
+        train.embeddings, train.labels, anchor.weight, float(anchor.bias), sample_weight=train.weights
+    )
+    return anchor.with_head(head)
 
 
 def recalibrate(snapshot: Snapshot, model: FindingModel, anchor: FindingModel) -> FindingModel:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -37,6 +38,8 @@ class Cases:
         0 or 1, shape (n,).
     ood
         Distance over the domain's limit, shape (n,).
+    weights
+        How much each counts in a fit, shape (n,): 1 but for reads made with a result in view.
     rows
         The cases themselves, length n.
     """
@@ -44,6 +47,7 @@ class Cases:
     embeddings: NDArray[np.float64]
     labels: NDArray[np.int64]
     ood: NDArray[np.float64]
+    weights: NDArray[np.float64]
     rows: tuple[LabelledCase, ...]
 
     @property
@@ -75,6 +79,10 @@ class Snapshot:
         To the audits that were drawn long enough ago.
     answered
         Whether enough of them were read for a guarantee to rest on them.
+    shown_weight
+        How much a read counts in training that was made with a result in view, 0 to 1.
+    faults
+        Why cases were left out that no night can use, by study.
     """
 
     anchor: str
@@ -83,6 +91,8 @@ class Snapshot:
     folds: Mapping[str, str]
     response: Response
     answered: bool
+    shown_weight: float = 1.0
+    faults: tuple[str, ...] = ()
 
     @cached_property
     def digest(self) -> str:
@@ -94,6 +104,7 @@ class Snapshot:
         return {
             "anchor": self.anchor,
             "answered": self.answered,
+            "shown_weight": self.shown_weight,
             "cases": [_row(case, role) for case, role in zip(self.cases, self.roles, strict=True)],
         }
 
@@ -109,6 +120,7 @@ class Snapshot:
             embeddings=np.array([case.embedding for case in rows], np.float64).reshape(len(rows), width),
             labels=np.array([case.present for case in rows], np.int64),
             ood=np.array([case.ood for case in rows], np.float64),
+            weights=np.array([self.shown_weight if case.ai_shown else 1.0 for case in rows], np.float64),
             rows=rows,
         )
 
@@ -126,6 +138,8 @@ def build(
     audited: Mapping[str, str],
     response: Response,
     max_unread_share: float,
+    *,
+    shown_weight: float = 1.0,
 ) -> Snapshot:
     """Give each case its role.
 
@@ -146,25 +160,53 @@ def build(
         To the audits.
     max_unread_share
         Share of them that may be unread.
+    shown_weight
+        Of training reads made with a result in view; with 0 they are left out.
+
+    A case whose embedding is not finite, or not of the length that most have, is left out and told in
+    ``faults``: one damaged row must not cost a night.
     """
-    ordered = tuple(sorted(cases, key=lambda case: (case.study_instance_uid, case.finding)))
+    ordered, faults = _usable(sorted(cases, key=lambda case: (case.study_instance_uid, case.finding)))
     folds = {
         case.patient_key: known_folds.get(case.patient_key) or audited.get(case.patient_key, Role.TRAIN.value)
         for case in ordered
     }
     firsts = _first_audits(ordered)
     roles = tuple(
-        _role(folds[case.patient_key], first=case.study_instance_uid == firsts.get(_whose(case)))
+        _role(
+            folds[case.patient_key],
+            first=case.study_instance_uid == firsts.get(_whose(case)),
+            trains=shown_weight > 0.0 or not case.ai_shown,
+        )
         for case in ordered
     )
     answered = response.unread_share <= max_unread_share
-    return Snapshot(anchor, ordered, roles, folds, response, answered)
+    return Snapshot(anchor, ordered, roles, folds, response, answered, shown_weight, faults)
 
 
-def _role(fold: str, *, first: bool) -> Role:
+def _role(fold: str, *, first: bool, trains: bool) -> Role:
     if fold == Role.TRAIN:
-        return Role.TRAIN
+        return Role.TRAIN if trains else Role.LEFT_OUT
     return Role(fold) if first else Role.LEFT_OUT
+
+
+def _usable(cases: Iterable[LabelledCase]) -> tuple[tuple[LabelledCase, ...], tuple[str, ...]]:
+    """Return the cases that can be learned from, and of each other one why not."""
+    known = list(cases)
+    lengths = Counter(case.embedding.size for case in known)
+    length = max(lengths, key=lambda size: (lengths[size], -size), default=0)
+    kept, faults = [], []
+    for case in known:
+        if case.embedding.size != length:
+            faults.append(
+                f"study {case.study_instance_uid}, {case.finding}: an embedding of length "
+                f"{case.embedding.size}, the others have {length}"
+            )
+        elif not (np.isfinite(case.embedding).all() and np.isfinite(case.ood)):
+            faults.append(f"study {case.study_instance_uid}, {case.finding}: an embedding that is not finite")
+        else:
+            kept.append(case)
+    return tuple(kept), tuple(faults)
 
 
 def _first_audits(cases: Iterable[LabelledCase]) -> dict[tuple[str, str], str]:

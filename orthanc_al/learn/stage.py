@@ -59,6 +59,8 @@ class RetrainStage:
         What may change, and by how much.
     automatic
         Whether a candidate that is better goes live without a person's word.
+    shown_weight
+        How much a read counts in training that was made with a result in view, 0 to 1.
     clock
         Seconds since 1970; tests pass their own.
     """
@@ -71,6 +73,7 @@ class RetrainStage:
         plan: Plan,
         *,
         automatic: bool,
+        shown_weight: float = 1.0,
         clock: Clock = now,
     ) -> None:
         self._ledger = ledger
@@ -78,6 +81,7 @@ class RetrainStage:
         self._guarantee = guarantee
         self._plan = plan
         self._automatic = automatic
+        self._shown_weight = shown_weight
         self._clock = clock
 
     def run(self, job: Job) -> Outcome:
@@ -117,6 +121,7 @@ class RetrainStage:
             learning.audited_patients(connection),
             learning.audit_response(connection, time - self._plan.audit.unread_after_days * _DAY),
             self._plan.audit.max_unread_share,
+            shown_weight=self._shown_weight,
         )
 
     def _judge(

@@ -32,5 +32,6 @@ def stages_of(settings: Settings, ledger: Ledger) -> dict[Step, Stage]:
             Guarantee(triage.miss_rate, triage.false_alarm_rate, triage.delta),
             load_plan(settings.learn.pccp),
             automatic=settings.learn.promotion == "automatic",
+            shown_weight=settings.learn.shown_weight,
         )
     }

@@ -56,6 +56,7 @@ class Learn(Section):
     cron: str = "0 2 * * *"
     promotion: Literal["manual", "automatic"] = "manual"
     pccp: Path | None = None
+    shown_weight: Annotated[float, Field(ge=0, le=1)] = 1.0
 
     @field_validator("cron")
     @classmethod

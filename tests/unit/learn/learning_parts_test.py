@@ -290,3 +290,42 @@ def test_the_page_tells_every_check_and_the_way_back(tmp_path: Path) -> None:
     assert "models rollback tiny" in text
     assert "it rained" in text
     assert "2027-01-15T08:00:00" in text
+
+
+# --- bad rows, and reads with a result in view ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("embedding", "told"),
+    [(np.zeros(5, np.float32), "length 5, the others have 4"), (np.full(4, np.nan), "not finite")],
+)
+def test_an_embedding_that_can_t_be_used_costs_its_case_alone(embedding: np.ndarray, told: str) -> None:
+    cases = [*audits("gate", 3, 3), case(99, True, "audit", "gate", embedding=embedding)]
+    made = snapshot(cases)
+    assert made.digest == snapshot(cases[:-1]).digest
+    assert made.faults == (f"study 1.99, pneumonia: an embedding {_of(told)}",)
+
+
+def _of(told: str) -> str:
+    return f"of {told}" if told.startswith("length") else f"that is {told}"
+
+
+def test_a_distance_that_is_no_number_is_a_fault_too() -> None:
+    assert snapshot([case(1, True, ood=np.inf)]).cases == ()
+
+
+def test_reads_with_a_result_in_view_count_as_the_site_says(factory: FindingModel) -> None:
+    cases = [case(n, n % 2 == 0, "query", ai_shown=n >= 20) for n in range(40)]
+
+    def made(weight: float) -> Snapshot:
+        return build("a" * 64, cases, {}, {}, NOBODY_ASKED, 0.2, shown_weight=weight)
+
+    half = made(0.5).select("pneumonia", Role.TRAIN)
+    assert half.weights.tolist() == [0.5 if one.ai_shown else 1.0 for one in half.rows]
+    assert len(made(0.0).select("pneumonia", Role.TRAIN).rows) == 20
+    assert made(0.0).select("pneumonia", Role.LEFT_OUT).positives == 10
+    blind = build("a" * 64, cases[:20], {}, {}, NOBODY_ASKED, 0.2)
+    heads = [refit(one, factory).weight for one in (made(1.0), made(0.5), made(0.0), blind)]
+    assert np.array_equal(heads[2], heads[3])
+    assert len({head.tobytes() for head in heads}) == 3
+    assert len({made(weight).digest for weight in (0.0, 0.5, 1.0)}) == 3
