@@ -93,7 +93,8 @@ def energy(reference: ArrayLike, today: ArrayLike, permutations: int = PERMUTATI
 
     It sees any difference of the distributions, in all directions at once. Features are scaled by their
     standard deviation over both samples: by one's alone, the other would lie farther out by chance. The
-    p-value is by permutation, so that it holds whatever the distribution; it can't be below 1 / (permutations + 1).
+    p-value is by permutation, so that it holds whatever the distribution; it is at least
+    1 / (permutations + 1).
 
     Parameters
     ----------
