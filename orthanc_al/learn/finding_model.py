@@ -21,6 +21,16 @@ class Borders:
     operating: float
     high: float | None
     low: float | None
+    groups: parts.Groups | None = None
+
+    @classmethod
+    def of(cls, entry: parts.Thresholds) -> "Borders":
+        """Return the borders of a manifest."""
+        return cls(entry.operating, entry.high, entry.low, entry.groups)
+
+    def entry(self) -> parts.Thresholds:
+        """Return them as a manifest has them."""
+        return parts.Thresholds(operating=self.operating, high=self.high, low=self.low, groups=self.groups)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +83,7 @@ def finding_models(package: ModelPackage) -> tuple[FindingModel, ...]:
             bias=bias[number],
             covariance=None if covariance is None else covariance[number],
             calibrator=entry.calibrator,
-            borders=Borders(entry.thresholds.operating, entry.thresholds.high, entry.thresholds.low),
+            borders=Borders.of(entry.thresholds),
         )
         for number, entry in enumerate(package.manifest.findings)
     )
@@ -84,8 +94,6 @@ def entry_of(entry: parts.FindingEntry, model: FindingModel) -> parts.FindingEnt
     return entry.model_copy(
         update={
             "calibrator": model.calibrator,
-            "thresholds": parts.Thresholds(
-                operating=model.borders.operating, high=model.borders.high, low=model.borders.low
-            ),
+            "thresholds": model.borders.entry(),
         }
     )

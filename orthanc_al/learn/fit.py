@@ -9,11 +9,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from orthanc_al.domain import Grouping, group_of
+from orthanc_al.inference.manifest import Groups, GroupThresholds
 from orthanc_al.learn.finding_model import Borders, FindingModel
 from orthanc_al.learn.snapshot import Cases, Role, Snapshot
 from orthanc_al.methods.calibration import fit_calibrator
 from orthanc_al.methods.conformal import high_threshold, low_threshold
 from orthanc_al.methods.head import fit_head
+
+Vector = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +32,14 @@ class Guarantee:
         Most negatives that may be ranked high, as a share.
     delta
         Probability with which each may be exceeded all the same.
+    groups
+        In each group of which studies both shall hold; one group of all by default.
     """
 
     miss_rate: float
     false_alarm_rate: float
     delta: float
+    groups: Grouping = Grouping.NONE
 
 
 def refit(snapshot: Snapshot, anchor: FindingModel) -> FindingModel:
@@ -68,21 +75,63 @@ def set_borders(
     """
     audit = snapshot.select(model.name, Role.THRESHOLDS)
     p = _probabilities(model, audit)
+    moved = _Transfer(snapshot, model, anchor)
+    own = _supported(audit, p, guarantee, answered=snapshot.answered)
+    high = own.high if own.high is not None else moved.optional(anchor.borders.high)
+    return replace(
+        model,
+        borders=Borders(
+            operating=moved(anchor.borders.operating),
+            high=high,
+            low=_below(own.low, high),
+            groups=_grouped(audit, p, guarantee, high, answered=snapshot.answered),
+        ),
+    )
+
+
+def _supported(audit: Cases, p: Vector, guarantee: Guarantee, *, answered: bool) -> GroupThresholds:
+    """Return the borders that audited cases and their probabilities p (n,) support."""
     outside = audit.ood > 1.0  # always ranked review: never missed, never a false alarm of the tier
     low = low_threshold(np.where(outside, np.inf, p)[audit.labels == 1], guarantee.miss_rate, guarantee.delta)
     high = high_threshold(
         np.where(outside, -np.inf, p)[audit.labels == 0], guarantee.false_alarm_rate, guarantee.delta
     )
-    moved = _Transfer(snapshot, model, anchor)
-    borders = Borders(
-        operating=moved(anchor.borders.operating),
-        high=high.value if high is not None else moved.optional(anchor.borders.high),
-        low=low.value if low is not None and snapshot.answered else None,
+    top = None if high is None else high.value
+    return GroupThresholds(
+        name="",
+        high=top,
+        low=_below(None if low is None or not answered else low.value, top),
+        positives=audit.positives,
+        negatives=audit.negatives,
     )
-    if borders.low is not None and borders.high is not None and borders.low > borders.high:
-        # The two classes are so far apart that the borders cross: what lies between is certain either way.
-        borders = replace(borders, low=borders.high)
-    return replace(model, borders=borders)
+
+
+def _below(low: float | None, high: float | None) -> float | None:
+    """Return the low border, at most the high one.
+
+    Where the two classes are so far apart that the borders cross, what lies between is certain either way.
+    """
+    return low if low is None or high is None else min(low, high)
+
+
+def _grouped(
+    audit: Cases, p: Vector, guarantee: Guarantee, high: float | None, *, answered: bool
+) -> Groups | None:
+    """Return the borders of each group from its own cases alone; None where the site asks for no groups.
+
+    A group with too few positives gets no low border, so that nothing of it is ranked low, whatever all
+    groups together support.
+    """
+    if guarantee.groups is Grouping.NONE:
+        return None
+    names = np.array([group_of(guarantee.groups, case.attributes) for case in audit.rows], np.str_)
+    borders = []
+    for name in sorted(set(names.tolist())):
+        belongs = names == name
+        own = _supported(audit.where(belongs), p[belongs], guarantee, answered=answered)
+        low = _below(own.low, own.high if own.high is not None else high)
+        borders.append(own.model_copy(update={"name": name, "low": low}))
+    return Groups(by=guarantee.groups, borders=tuple(borders))
 
 
 class _Transfer:
@@ -103,9 +152,9 @@ class _Transfer:
         return None if border is None else self(border)
 
 
-def _probabilities(model: FindingModel, cases: Cases) -> NDArray[np.float64]:
+def _probabilities(model: FindingModel, cases: Cases) -> Vector:
     return model.calibrator.probability(_logits(model, cases))
 
 
-def _logits(model: FindingModel, cases: Cases) -> NDArray[np.float64]:
+def _logits(model: FindingModel, cases: Cases) -> Vector:
     return model.logits(cases.embeddings) if cases.rows else np.empty(0)

@@ -2,22 +2,18 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Final
 
+from orthanc_al.domain import Grouping, group_of
 from orthanc_al.learn.finding_model import FindingModel
 from orthanc_al.learn.fit import Guarantee, recalibrate, refit, set_borders
 from orthanc_al.learn.gate import judge
 from orthanc_al.learn.judgement import GateCases, Judgement, Scores, Training, Verdict
 from orthanc_al.learn.pccp import Plan
 from orthanc_al.learn.snapshot import Cases, Role, Snapshot
-from orthanc_al.ledger.learning import LabelledCase
 
 HEAD: Final = "head"
 BORDERS: Final = "calibrator and thresholds"
-
-_YEAR: Final = 365.25 * 86400.0
-_AGES: Final = ((18.0, "under 18"), (40.0, "18 to 39"), (65.0, "40 to 64"), (200.0, "65 and over"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,19 +123,9 @@ def gate_cases(cases: Cases, model: FindingModel, anchor: FindingModel, champion
         subgroups={
             "scanner": tuple(case.station for case in cases.rows),
             "sex": tuple(case.sex for case in cases.rows),
-            "age": tuple(age_group(case) for case in cases.rows),
+            "age": tuple(group_of(Grouping.AGE, case.attributes) for case in cases.rows),
         },
     )
-
-
-def age_group(case: LabelledCase) -> str:
-    """Return the group of a patient's age when the study arrived, empty where it is not known."""
-    try:
-        born = datetime.strptime(case.birth_date, "%Y%m%d").replace(tzinfo=UTC)
-    except ValueError:
-        return ""
-    years = (case.arrived_at - born.timestamp()) / _YEAR
-    return next((name for limit, name in _AGES if 0.0 <= years < limit), "")
 
 
 def _scores(model: FindingModel, cases: Cases) -> Scores:

@@ -60,6 +60,13 @@ class Cases:
         """How many have it not."""
         return len(self.rows) - self.positives
 
+    def where(self, chosen: NDArray[np.bool_]) -> "Cases":
+        """Return those that are chosen, shape (n,)."""
+        rows = tuple(row for row, is_chosen in zip(self.rows, chosen, strict=True) if is_chosen)
+        return Cases(
+            self.embeddings[chosen], self.labels[chosen], self.ood[chosen], self.weights[chosen], rows
+        )
+
 
 @dataclass(frozen=True)
 class Snapshot:

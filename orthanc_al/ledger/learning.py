@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Connection, RowMapping, and_, case, exists, func, insert, select
 
-from orthanc_al.domain import ReadValue
+from orthanc_al.domain import Attributes, ReadValue
 from orthanc_al.ledger.engine import upsert
 from orthanc_al.ledger.predictions import unpack
 from orthanc_al.ledger.schema import (
@@ -63,6 +63,15 @@ class LabelledCase:
     sex: str
     birth_date: str
     arrived_at: float
+    modality: str = ""
+    body_part: str = ""
+
+    @property
+    def attributes(self) -> Attributes:
+        """What of it makes groups."""
+        return Attributes(
+            self.station, self.sex, self.birth_date, self.modality, self.body_part, self.arrived_at
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +138,8 @@ def labelled_cases(connection: Connection, model_digests: Collection[str]) -> li
             studies.c.sex,
             studies.c.birth_date,
             studies.c.arrived_at,
+            studies.c.modality,
+            studies.c.body_part,
             selections.c.kind,
             selections.c.propensity,
             selections.c.fold,
@@ -271,4 +282,6 @@ def _case(row: RowMapping) -> LabelledCase:
         sex=row["sex"],
         birth_date=row["birth_date"],
         arrived_at=row["arrived_at"],
+        modality=row["modality"],
+        body_part=row["body_part"],
     )

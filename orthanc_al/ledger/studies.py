@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from sqlalchemy import Case, Connection, RowMapping, Select, case, insert, select, update
 
-from orthanc_al.domain import Study, StudyState
+from orthanc_al.domain import Attributes, Study, StudyState
 from orthanc_al.domain.header import Header
 from orthanc_al.ledger.schema import studies
 
@@ -117,6 +117,16 @@ def priority(connection: Connection, study_instance_uid: str) -> str:
     """Return the order's priority: ``STAT``, ``HIGH`` or empty."""
     query = select(studies.c.priority).where(studies.c.study_instance_uid == study_instance_uid)
     return str(connection.execute(query).scalar() or "")
+
+
+def attributes(connection: Connection, study_instance_uid: str) -> Attributes:
+    """Return what of a study makes groups; empty where there is no such study."""
+    names = ("station", "sex", "birth_date", "modality", "body_part", "arrived_at")
+    query = select(*(studies.c[name] for name in names)).where(
+        studies.c.study_instance_uid == study_instance_uid
+    )
+    row = connection.execute(query).mappings().first()
+    return Attributes() if row is None else Attributes(**row)
 
 
 def complete(connection: Connection, seen: Study, evidence: str, at: float) -> bool:

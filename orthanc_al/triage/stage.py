@@ -5,7 +5,7 @@ They are written beside the predictions only; the step ``select`` decides what o
 
 from sqlalchemy import Connection
 
-from orthanc_al.domain import Study, StudyState, Tier
+from orthanc_al.domain import Attributes, Grouping, Study, StudyState, Tier, group_of
 from orthanc_al.inference.running import Models
 from orthanc_al.ledger import Job, Ledger, Outcome, models, predictions, studies
 from orthanc_al.ledger.learning import ResponseRule
@@ -28,6 +28,8 @@ class TriageStage:
         The tiers' target times.
     response
         When unanswered audits take the low tier away: at once, whatever package is live.
+    groups
+        In each group of which studies the guarantee shall hold.
     clock
         Seconds since 1970; tests pass their own.
     """
@@ -39,11 +41,13 @@ class TriageStage:
         targets: urgency.Targets,
         response: ResponseRule,
         clock: Clock = now,
+        groups: Grouping = Grouping.NONE,
     ) -> None:
         self._ledger = ledger
         self._running = running
         self._targets = targets
         self._response = response
+        self._groups = groups
         self._clock = clock
 
     def run(self, job: Job) -> Outcome:
@@ -54,9 +58,10 @@ class TriageStage:
                 return Outcome("superseded")
             stored = predictions.of_revision(connection, study.study_instance_uid, study.revision)
             priority = studies.priority(connection, study.study_instance_uid)
+            attributes = studies.attributes(connection, study.study_instance_uid)
         if not stored:
             return Outcome("superseded")
-        placed = [(one, *self._place(one, study, priority)) for one in stored]
+        placed = [(one, *self._place(one, study, priority, attributes)) for one in stored]
 
         def write(connection: Connection) -> None:
             for one, tier, why, read_by in placed:
@@ -64,9 +69,11 @@ class TriageStage:
 
         return Outcome("placed", write)
 
-    def _place(self, stored: StoredPrediction, study: Study, priority: str) -> tuple[Tier, str, int]:
+    def _place(
+        self, stored: StoredPrediction, study: Study, priority: str, attributes: Attributes
+    ) -> tuple[Tier, str, int]:
         said = stored.prediction
-        low, high = self._thresholds(stored)
+        low, high = self._thresholds(stored, group_of(self._groups, attributes))
         tier, why = tier_of(said.finding, said.probability, said.ood, low, high)
         believed = (
             said.probability if said.ood <= 1.0 else 0.0
@@ -74,7 +81,7 @@ class TriageStage:
         minutes = urgency.target_minutes(tier, believed, low, high, self._targets)
         return tier, why, urgency.read_by(study.arrived_at, minutes, priority, self._targets)
 
-    def _thresholds(self, stored: StoredPrediction) -> tuple[float | None, float | None]:
+    def _thresholds(self, stored: StoredPrediction, group: str) -> tuple[float | None, float | None]:
         with self._ledger.read() as connection:
             known = models.get(connection, stored.model.digest)
             answered = self._response.holds(connection, self._clock())
@@ -82,5 +89,5 @@ class TriageStage:
         entry = next(entry for entry in manifest.findings if entry.name == stored.prediction.finding)
         # Whatever a manifest says of itself: only a package made here, from this site's own audit,
         # supports a low tier, and only as long as that audit is answered (promise 5).
-        low = entry.thresholds.low if known.origin == "retrained" and answered else None
-        return low, entry.thresholds.high
+        low, high = entry.thresholds.borders(self._groups, group)
+        return low if known.origin == "retrained" and answered else None, high

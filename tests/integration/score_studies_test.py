@@ -7,13 +7,16 @@ import pytest
 from pydicom.uid import RLELossless
 from sqlalchemy import select
 
-from orthanc_al.domain import StudyState, Tier
+from orthanc_al.domain import Grouping, StudyState, Tier
 from orthanc_al.errors import SpoolFileError
+from orthanc_al.inference.manifest import Groups, GroupThresholds
 from orthanc_al.ledger import Job, Ledger, instances, models, predictions, selections, studies, trail
+from orthanc_al.ledger.learning import ResponseRule
 from orthanc_al.ledger.schema import jobs
 from orthanc_al.ledger.selections import AUDIT, Selection
 from orthanc_al.pipeline import Step
 from orthanc_al.score.match import ModelUse
+from orthanc_al.triage import TriageStage
 from tests.support.pipeline import TARGETS, Pipeline
 from tests.support.radiographs import radiographs, wrap
 from tests.support.tiny_package import tiny_package
@@ -389,12 +392,59 @@ def test_the_low_tier_goes_as_soon_as_too_many_audits_are_unanswered(ledger: Led
         wrap(grey, number).save_as(path, enforce_file_format=True)
         pipeline.receive(path)
         _settle(pipeline)
-        with ledger.read() as connection:
-            (stored,) = predictions.latest(connection, str(wrap(grey, number).StudyInstanceUID))
-        tiers.append(stored.prediction.tier)
+        uid = str(wrap(grey, number).StudyInstanceUID)
+        tiers.append(_tier(ledger, uid))
         audit = Selection(
             "2.25.1", AUDIT, "random", 0.1, "seed", 0.0, "1970-01-01", fold="gate", signed_at=1.0
         )
         with ledger.write() as connection:
             selections.add(connection, audit)
     assert tiers == [Tier.LOW, Tier.REVIEW]
+
+
+def _tier(ledger: Ledger, uid: str) -> Tier:
+    with ledger.read() as connection:
+        (stored,) = predictions.latest(connection, uid)
+    return stored.prediction.tier
+
+
+@pytest.mark.parametrize(
+    ("groups", "tier"),
+    [(Grouping.NONE, Tier.LOW), (Grouping.STATION, Tier.LOW), (Grouping.SEX, Tier.REVIEW)],
+)
+def test_a_guarantee_for_each_group_is_the_group_s_own(
+    ledger: Ledger, tmp_path: Path, grey, groups: Grouping, tier: Tier
+) -> None:
+    """The package has a border for this scanner; where the site asks for one by sex, nothing is low."""
+    pipeline = Pipeline(ledger, tmp_path, CHEST)
+    film = wrap(grey, 1)
+    film.StationName = "CR 1"
+    station = GroupThresholds(name="CR 1", low=1.0, high=1.0, positives=50, negatives=0)
+    earned = tiny_package(
+        tmp_path / "earned",
+        version="2",
+        low=1.0,
+        high=1.0,
+        groups=Groups(by=Grouping.STATION, borders=(station,)),
+    )
+    factory = tiny_package(tmp_path / "factory", version="1")
+    pipeline.install(factory)
+    with ledger.write() as connection:
+        models.add(
+            connection,
+            earned.ref,
+            earned.folder,
+            parent=factory.ref.digest,
+            origin="retrained",
+            state="known",
+        )
+        models.promote(connection, earned.ref.digest, "a test", "a test")
+    film.save_as(tmp_path / "film.dcm", enforce_file_format=True)
+    pipeline.receive(tmp_path / "film.dcm")
+    _settle(pipeline)
+    uid = str(film.StudyInstanceUID)
+    stage = TriageStage(ledger, pipeline.running, TARGETS, ResponseRule(1.0, 1.0), groups=groups)
+    outcome = stage.run(Job(1, Step.TRIAGE, uid, 1, "test"))
+    with ledger.write() as connection:
+        outcome.write(connection)
+    assert _tier(ledger, uid) is tier

@@ -81,3 +81,36 @@ def test_a_change_of_prevalence_does_not_touch_the_promise() -> None:
     random = np.random.default_rng(3)
     positives = random.uniform(size=120)
     assert low_threshold(positives, 0.05, 0.10) == low_threshold(random.permutation(positives), 0.05, 0.10)
+
+
+def test_on_whole_patients_the_promise_holds_where_each_counts_once() -> None:
+    """Patients come one to four times, alike; the first study of each is what the borders are made from."""
+    random = np.random.default_rng(3)
+    broken, resamples = 0, 2000
+    for _ in range(resamples):
+        patients = random.uniform(size=random.binomial(700, 0.1))
+        studies = random.integers(1, 5, patients.size)
+        every = np.clip(np.repeat(patients, studies) + random.normal(0.0, 0.005, studies.sum()), 0.0, 1.0)
+        first = every[np.concatenate([[0], np.cumsum(studies)[:-1]])]
+        threshold = low_threshold(first, 0.05, 0.10)
+        broken += threshold is not None and threshold.value > 0.05
+    assert broken / resamples <= 0.10 + 2 * np.sqrt(0.09 / resamples)
+
+
+def test_in_each_group_the_promise_holds_where_one_border_for_all_breaks_it() -> None:
+    """Scanner B's positives score lower: pooled borders miss more of hers than alpha, her own do not."""
+    random = np.random.default_rng(5)
+    resamples, pooled_broken, own_broken, too_few = 2000, 0, 0, 0
+    for _ in range(resamples):
+        a, b = (
+            random.uniform(size=random.binomial(1500, 0.1)),
+            random.uniform(size=random.binomial(600, 0.1)) ** 3,
+        )
+        pooled, own = low_threshold(np.concatenate([a, b]), 0.05, 0.10), low_threshold(b, 0.05, 0.10)
+        missed = 0.0 if pooled is None else pooled.value ** (1 / 3)
+        pooled_broken += missed > 0.05
+        too_few += own is None
+        own_broken += own is not None and own.value ** (1 / 3) > 0.05
+    assert pooled_broken / resamples > 0.9
+    assert own_broken / resamples <= 0.10 + 2 * np.sqrt(0.09 / resamples)
+    assert too_few < resamples / 10

@@ -10,7 +10,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from orthanc_al.domain.preprocessing import PreprocessingSpec
-from orthanc_al.inference.manifest import Calibration, FindingEntry, Manifest, Origin, Thresholds
+from orthanc_al.inference.manifest import Calibration, FindingEntry, Groups, Manifest, Origin, Thresholds
 from orthanc_al.inference.package import ModelPackage, PackageContents, write_package
 from orthanc_al.methods.calibration import Calibrator
 from orthanc_al.methods.ood import Domain
@@ -66,6 +66,7 @@ def tiny_package(
     high: float | None = 0.7,
     limit: float | None = None,
     findings: tuple[str, ...] = ("pneumonia",),
+    groups: Groups | None = None,
 ) -> ModelPackage:
     """Write a package that loads; with ``limit`` it has a domain about 0 that ends at that distance."""
     domain = None
@@ -73,7 +74,7 @@ def tiny_package(
         identity = np.eye(CHANNELS, dtype=np.float32)
         domain = Domain(np.zeros(CHANNELS, np.float32), identity, limit)
     contents = PackageContents(tiny_model(size, len(findings), seed), domain)
-    thresholds = Thresholds(operating=0.5, high=high, low=low)
+    thresholds = Thresholds(operating=0.5, high=high, low=low, groups=groups)
     manifest = Manifest(
         name=name,
         version=version,

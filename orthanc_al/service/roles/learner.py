@@ -29,7 +29,7 @@ def stages_of(settings: Settings, ledger: Ledger) -> dict[Step, Stage]:
         Step.RETRAIN: RetrainStage(
             ledger,
             settings.storage.models,
-            Guarantee(triage.miss_rate, triage.false_alarm_rate, triage.delta),
+            Guarantee(triage.miss_rate, triage.false_alarm_rate, triage.delta, triage.groups),
             load_plan(settings.learn.pccp),
             automatic=settings.learn.promotion == "automatic",
             shown_weight=settings.learn.shown_weight,

@@ -113,7 +113,13 @@ def stages_of(
         Step.SCORE_IMAGE: ScoreImageStage(ledger, scorer),
         Step.ASSEMBLE: AssembleStage(ledger, settings.assemble.quiet_seconds),
         Step.SCORE: ScoreStage(ledger, scorer, times),
-        Step.TRIAGE: TriageStage(ledger, running, times, load_plan(settings.learn.pccp).audit.rule),
+        Step.TRIAGE: TriageStage(
+            ledger,
+            running,
+            times,
+            load_plan(settings.learn.pccp).audit.rule,
+            groups=settings.triage.groups,
+        ),
         Step.SELECT: SelectStage(ledger, modelling.budget(settings)),
         Step.REPORT: ReportStage(
             ledger,

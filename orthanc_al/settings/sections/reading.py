@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from apscheduler.triggers.cron import CronTrigger
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from orthanc_al.domain import Grouping
 from orthanc_al.settings.sections.base import Section, Share, only_off
 
 
@@ -30,6 +31,7 @@ class Triage(Section):
     miss_rate: Share = 0.05
     false_alarm_rate: Share = 0.10
     delta: Share = 0.10
+    groups: Grouping = Grouping.NONE
     target_minutes: TargetMinutes = TargetMinutes()
 
 

@@ -2,11 +2,14 @@
 
 import pytest
 
+from orthanc_al.domain.grouping import Grouping
 from orthanc_al.domain.preprocessing import PreprocessingSpec
 from orthanc_al.errors import PackageRefusedError
 from orthanc_al.inference.manifest import (
     Calibration,
     FindingEntry,
+    Groups,
+    GroupThresholds,
     Manifest,
     Metric,
     Origin,
@@ -113,3 +116,25 @@ def test_a_finding_named_twice_is_a_fault() -> None:
 def test_what_is_no_toml_is_refused(data: bytes) -> None:
     with pytest.raises(PackageRefusedError, match="no TOML"):
         parse_manifest(data)
+
+
+def test_groups_are_read_back_and_a_manifest_without_them_is_as_before() -> None:
+    assert b"groups" not in manifest().to_toml()
+    borders = (
+        GroupThresholds(name="CR 1", low=0.1, high=0.7, positives=60, negatives=90),
+        GroupThresholds(name="", positives=3, negatives=9),
+    )
+    thresholds = Thresholds(operating=0.5, groups=Groups(by=Grouping.STATION, borders=borders))
+    entries = tuple(one.model_copy(update={"thresholds": thresholds}) for one in manifest().findings)
+    site = Calibration(origin=Origin.SITE, by="a test", positives=63, negatives=99)
+    grouped = manifest(findings=entries, calibration=site)
+    assert parse_manifest(grouped.to_toml()) == grouped
+    with pytest.raises(ValueError, match="a low tier needs the site's own audit labels"):
+        manifest(findings=entries)
+
+
+@pytest.mark.parametrize("by", [Grouping.NONE, Grouping.SEX])
+def test_groups_have_an_attribute_and_each_name_once(by: Grouping) -> None:
+    twice = (GroupThresholds(name="F", positives=0, negatives=0),) * (1 if by is Grouping.NONE else 2)
+    with pytest.raises(ValueError, match="named once"):
+        Groups(by=by, borders=twice)

@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from orthanc_al.domain import Grouping, age_group
 from orthanc_al.errors import PackageRefusedError
 from orthanc_al.inference.package import load_package
 from orthanc_al.learn.finding_model import FindingModel, finding_models
 from orthanc_al.learn.fit import Guarantee, recalibrate, refit, set_borders
 from orthanc_al.learn.judgement import Verdict
 from orthanc_al.learn.pccp import Plan
-from orthanc_al.learn.proposals import age_group, result_of
+from orthanc_al.learn.proposals import result_of
 from orthanc_al.learn.records import change_record, page, verdict_of
 from orthanc_al.learn.registry import make_package, version_of
 from orthanc_al.learn.snapshot import Role, Snapshot, build
@@ -133,7 +134,41 @@ def test_audits_count_as_answered_until_too_many_are_unread() -> None:
     ],
 )
 def test_age_groups_are_by_the_day_of_arrival(born: str, group: str) -> None:
-    assert age_group(case(1, True, birth_date=born, arrived_at=1_800_000_000.0)) == group
+    assert age_group(born, 1_800_000_000.0) == group
+
+
+def test_a_group_has_borders_from_its_own_positives_and_none_where_they_are_too_few(
+    factory: FindingModel,
+) -> None:
+    rows = audits("thresholds", 60, 60, station="A") + audits("thresholds", 20, 60, start=500, station="B")
+    grouped = set_borders(snapshot(rows), factory, factory, replace(GUARANTEE, groups=Grouping.STATION))
+    plain = set_borders(snapshot(rows), factory, factory, GUARANTEE)
+    assert plain.borders.groups is None
+    assert grouped.borders.low == plain.borders.low
+    groups = grouped.borders.groups
+    assert groups is not None
+    first, second = groups.get("A"), groups.get("B")
+    assert first is not None
+    assert second is not None
+    assert (first.positives, second.positives) == (60, 20)
+    assert first.low is not None
+    assert second.low is None
+    alone = set_borders(snapshot(audits("thresholds", 60, 60, station="A")), factory, factory, GUARANTEE)
+    assert first.low == alone.borders.low
+    entry = grouped.borders.entry()
+    assert entry.borders(Grouping.STATION, "A")[0] == first.low
+    assert entry.borders(Grouping.STATION, "B")[0] is None
+    assert entry.borders(Grouping.STATION, "new scanner") == (None, grouped.borders.high)
+    assert entry.borders(Grouping.AGE, "A")[0] is None
+    assert entry.borders(Grouping.NONE, "") == (grouped.borders.low, grouped.borders.high)
+
+
+def test_without_answers_no_group_has_a_low_border(factory: FindingModel) -> None:
+    rows = audits("thresholds", 60, 60, station="A")
+    grouped = set_borders(
+        snapshot(rows, Response(10, 2)), factory, factory, replace(GUARANTEE, groups=Grouping.STATION)
+    )
+    assert not grouped.borders.entry().has_low
 
 
 # --- fit --------------------------------------------------------------------------------------------
