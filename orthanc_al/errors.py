@@ -20,6 +20,7 @@
     │   ├── PackageRefusedError   manifest or digest do not hold
     │   └── ProviderError         the execution provider that was asked for is not there
     └── ReadError                 a confirmed read can't be used
+        └── StudyChangedError     images came while it was being read
 
 Each says what happened, to which study or object (by UID, never by patient) and what to do.
 ``retryable`` tells the work queue whether trying again later can help.
@@ -109,3 +110,7 @@ class ProviderError(ModelError):
 
 class ReadError(OrthancAlError):
     """A confirmed read can't be used as it stands."""
+
+
+class StudyChangedError(ReadError):
+    """The study is not what the reader had before her: it is to be looked at again."""

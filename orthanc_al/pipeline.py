@@ -7,6 +7,7 @@
                       -> assemble -> score -> triage -> select -> report -> mirror
                       -> review                (reports by others: is it a read?)
     review -> report -> mirror                 (a signed read lifts the blind of an audit case)
+    sign                                       (a read that was given here leaves as a verified report)
     retrain                                    (nightly)
 
 ``receive`` and ``forward`` are not in the table: bytes move by the spool and the deliveries, so that
@@ -20,7 +21,7 @@ from typing import Final
 
 
 class Step(StrEnum):
-    """A kind of work. Its subject is an instance id, a Study Instance UID, or a model's name."""
+    """A kind of work. Its subject: an instance id, a Study Instance UID, a read's reference or a model."""
 
     ARRIVE = "arrive"
     SCORE_IMAGE = "score_image"
@@ -31,6 +32,7 @@ class Step(StrEnum):
     REPORT = "report"
     MIRROR = "mirror"
     REVIEW = "review"
+    SIGN = "sign"
     RETRAIN = "retrain"
 
 
@@ -72,6 +74,9 @@ TRANSITIONS: Final[Mapping[tuple[Step, str], tuple[Step, ...]]] = {
     (Step.REVIEW, "read"): (Step.MIRROR,),
     (Step.REVIEW, "unblinded"): (Step.REPORT,),
     (Step.REVIEW, "not_a_read"): (),
+    # What was said here, by page or API.
+    (Step.SIGN, "signed"): (),
+    (Step.SIGN, "silent"): (),
     # What is learned from it.
     (Step.RETRAIN, "promoted"): (),
     (Step.RETRAIN, "candidate"): (),

@@ -18,6 +18,7 @@ IMAGING_MEASUREMENT_REPORT: Final = Code("126000", "DCM", "Imaging Measurement R
 FINDING: Final = Code("121071", "DCM", "Finding")
 COMMENT: Final = Code("121106", "DCM", "Comment")
 PROBABILITY: Final = Code("122157", "DCM", "Probability")
+FRAMES: Final = Code("121140", "DCM", "Number of Frames")
 NO_UNITS: Final = Code("1", "UCUM", "no units")
 ARTIFICIAL_INTELLIGENCE: Final = Code("123110", "DCM", "Artificial Intelligence")
 ALGORITHM_NAME: Final = Code("111001", "DCM", "Algorithm Name")

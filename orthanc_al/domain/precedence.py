@@ -1,6 +1,7 @@
 """Which of several reads of one finding counts: pure rules, in order.
 
-1. A read that waits (nobody is named, and the site does not trust that) takes no part.
+1. A read that waits (nobody is named, and the site does not trust that) takes no part; who adjudicates it
+   replaces it by a read of her own.
 2. A report that names another one as its predecessor replaces it; a later read of the same reader replaces
    her earlier ones from sources that are not trusted more.
 3. Of what is left, the most trusted source alone decides (`orthanc_al.domain.ReadSource`).
@@ -46,8 +47,13 @@ def settle(claims: Sequence[Claim]) -> dict[str, ReadState]:
 
     The order in which the claims came does not matter: an addendum may arrive before what it replaces.
     """
-    states = {claim.read.reference: ReadState.WAITING for claim in claims if claim.waits}
     taking_part = [claim for claim in claims if not claim.waits]
+    replaced = frozenset[str]().union(*(claim.supersedes for claim in taking_part))
+    states = {
+        claim.read.reference: ReadState.SUPERSEDED if claim.read.reference in replaced else ReadState.WAITING
+        for claim in claims
+        if claim.waits
+    }
     states |= {claim.read.reference: ReadState.SUPERSEDED for claim in taking_part}
     standing = [one for one in taking_part if not any(_replaces(other, one) for other in taking_part)]
     if not standing:

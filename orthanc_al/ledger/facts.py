@@ -11,6 +11,7 @@ from orthanc_al.ledger.schema import facts
 PAUSED: Final = "scoring_paused"
 CURSOR: Final = "orthanc_changes_cursor"
 _SALT: Final = "patient_salt"
+_COOKIE_KEY: Final = "web_cookie_key"
 SEED: Final = "selection_seed"
 
 
@@ -33,6 +34,11 @@ def patient_salt(connection: Connection) -> bytes:
 def selection_seed(connection: Connection) -> str:
     """Return the site's seed for all drawing of studies; made once."""
     return _once(connection, SEED)
+
+
+def cookie_key(connection: Connection) -> bytes:
+    """Return the secret that readers' cookies are signed with; made once, never shown."""
+    return bytes.fromhex(_once(connection, _COOKIE_KEY))
 
 
 def scoring_paused(connection: Connection) -> bool:

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 
 from sqlalchemy import Connection, RowMapping, select, update
@@ -39,6 +39,25 @@ class RecordedRead:
     unblinded: bool
 
 
+@dataclass(frozen=True, slots=True)
+class GivenHere:
+    """What is known of a read that was given by page or API.
+
+    Attributes
+    ----------
+    revision
+        Of the study, that the reader had before her.
+    comment
+        Her own words.
+    identified_by
+        ``user`` (her own password), ``asked`` (she said her name), ``program`` (a program said it).
+    """
+
+    revision: int
+    comment: str
+    identified_by: str
+
+
 def record(
     connection: Connection,
     read: ConfirmedRead,
@@ -47,6 +66,7 @@ def record(
     actor: str,
     waits: bool = False,
     supersedes: Collection[str] = (),
+    given_here: GivenHere | None = None,
 ) -> RecordedRead:
     """Take in a read: its row, which reads count now, the end of a blind, the study off the worklist.
 
@@ -62,6 +82,8 @@ def record(
         It has no reader and the site does not trust that: kept, but it neither counts nor signs.
     supersedes
         References of the reads that it says it replaces.
+    given_here
+        What is known besides of a read that came by page or API.
     """
     uid = read.study_instance_uid
     values = {
@@ -77,6 +99,7 @@ def record(
         "ai_shown": _ai_shown(connection, uid, read.read_at),
         "state": ReadState.WAITING.value if waits else ReadState.SUPERSEDED.value,
         "supersedes": sorted(supersedes),
+        **({} if given_here is None else asdict(given_here)),
     }
     new = upsert(connection, reads, values, ["reference", "finding"]) == 1
     states = _settle(connection, uid, read.finding)
@@ -92,7 +115,7 @@ def record(
         source=values["source"],
         state=state.value,
     )
-    return RecordedRead(state, new=True, unblinded=not waits and _sign(connection, uid, received_at))
+    return RecordedRead(state, new=True, unblinded=not waits and sign(connection, uid, received_at))
 
 
 def study_of(connection: Connection, reference: str) -> str | None:
@@ -105,7 +128,7 @@ def study_of(connection: Connection, reference: str) -> str | None:
 def finish(connection: Connection, study_instance_uid: str, at: float, actor: str) -> bool:
     """Note that a study is done with, without a word on any finding; return whether that ended a blind."""
     trail.record(connection, actor, _FINISHED, study_instance_uid)
-    return _sign(connection, study_instance_uid, at)
+    return sign(connection, study_instance_uid, at)
 
 
 def finished_by(connection: Connection, study_instance_uid: str, actor: str) -> bool:
@@ -118,7 +141,8 @@ def finished_by(connection: Connection, study_instance_uid: str, actor: str) -> 
     return connection.execute(query).first() is not None
 
 
-def _sign(connection: Connection, study_instance_uid: str, at: float) -> bool:
+def sign(connection: Connection, study_instance_uid: str, at: float) -> bool:
+    """Take a study off the worklist; return whether that ended the blind of an audit case."""
     studies.close(connection, study_instance_uid, StudyState.READ, at)
     return selections.sign(connection, study_instance_uid, at)
 

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, func, select, update
 
 from orthanc_al.ledger.curtain import lifted
 from orthanc_al.ledger.engine import upsert
-from orthanc_al.ledger.schema import models, reports, studies
+from orthanc_al.ledger.schema import models, reads, reports, studies
 
 Kind = Literal["sr", "kos", "read", "picture"]
 
@@ -67,6 +67,32 @@ def last_sr_at(connection: Connection, study_instance_uid: str) -> float | None:
     )
     found: float | None = connection.execute(query).scalar()
     return found
+
+
+def results_before(connection: Connection, study_instance_uid: str, at: float) -> list[str]:
+    """Return the SOP Instance UID of the newest SR of each model that was made up to ``at``, oldest first."""
+    query = (
+        select(reports.c.sop_instance_uid, models.c.name)
+        .join(models, models.c.digest == reports.c.model_digest)
+        .where(
+            reports.c.study_instance_uid == study_instance_uid,
+            reports.c.kind == "sr",
+            reports.c.created_at <= at,
+        )
+        .order_by(reports.c.created_at, reports.c.revision)
+    )
+    newest = {row.name: row.sop_instance_uid for row in connection.execute(query)}
+    return list(newest.values())
+
+
+def is_read(connection: Connection, reference: str, study_instance_uid: str) -> bool:
+    """Whether a reference is that of a read that was given here, of this study."""
+    query = select(reads.c.id).where(
+        reads.c.reference == reference,
+        reads.c.study_instance_uid == study_instance_uid,
+        reads.c.identified_by != "",
+    )
+    return connection.execute(query).first() is not None
 
 
 def may_leave(connection: Connection, study_instance_uid: str) -> bool:

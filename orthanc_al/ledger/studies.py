@@ -5,6 +5,7 @@
     (new) -> arriving -> complete -> scored | ineligible
     any of them -> read | expired      (off the worklist)
     any of them -> arriving            (a new image came: the revision goes up)
+    read | expired -> what it was      (a person put it back on the list)
 
 Each function is one transition and checks, under the write lock, that the study is still where the caller
 saw it; it returns False, and writes nothing, where the study has moved on.
@@ -14,11 +15,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from sqlalchemy import Case, Connection, RowMapping, Select, case, insert, select, update
+from sqlalchemy import Case, Connection, RowMapping, Select, case, exists, insert, select, update
 
 from orthanc_al.domain import Attributes, Study, StudyState
 from orthanc_al.domain.header import Header
-from orthanc_al.ledger.schema import studies
+from orthanc_al.ledger.schema import predictions, studies
 
 TWO_PATIENTS: Final = "two patients under one Study Instance UID"
 """The reason that stays: no later image can heal it."""
@@ -169,6 +170,26 @@ def close(connection: Connection, study_instance_uid: str, state: StudyState, at
         .values(state=state.value, closed_at=at)
     )
     return bool(changed.rowcount)
+
+
+def reopen(connection: Connection, study_instance_uid: str) -> bool:
+    """Put a study back on the worklist where it stood; False where it is unknown, or was not off it."""
+    own = studies.c.study_instance_uid == study_instance_uid
+    row = connection.execute(_query(study_instance_uid).with_for_update()).mappings().first()
+    if row is None or StudyState(row["state"]) not in _OFF:
+        return False
+    scored = exists().where(
+        predictions.c.study_instance_uid == study_instance_uid, predictions.c.revision == row["revision"]
+    )
+    state = StudyState.COMPLETE
+    if row["completed_revision"] != row["revision"]:
+        state = StudyState.ARRIVING
+    elif row["reason"]:
+        state = StudyState.INELIGIBLE
+    elif connection.execute(select(scored)).scalar():
+        state = StudyState.SCORED
+    connection.execute(update(studies).where(own).values(state=state.value, closed_at=None))
+    return True
 
 
 def _move(

@@ -11,13 +11,24 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, and_, func, or_, select
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Connection,
+    RowMapping,
+    and_,
+    func,
+    literal_column,
+    or_,
+    select,
+    tuple_,
+)
 
 from orthanc_al.domain import StudyState, Tier
 from orthanc_al.ledger import curtain
 from orthanc_al.ledger.schema import predictions, selections, studies
+from orthanc_al.ledger.schema.studies import ON_WORKLIST
 
-_OPEN: Final = tuple(state.value for state in StudyState if state.on_worklist)
 _SEARCHED: Final = (studies.c.patient_name, studies.c.patient_id, studies.c.accession_number)
 
 
@@ -95,6 +106,8 @@ class Entry:
         As shown. Without a result ``why`` is the same for all studies of the same order priority.
     reason
         Why there is no score, where that is known.
+    revision
+        Counts the study's distinct instances: a read is of one revision.
     arrived_at, completed_at, closed_at
         Seconds since 1970, UTC.
     read_by
@@ -118,6 +131,7 @@ class Entry:
     station: str
     state: StudyState
     reason: str
+    revision: int
     priority: str
     arrived_at: float
     completed_at: float | None
@@ -191,11 +205,33 @@ def get(connection: Connection, study_instance_uid: str) -> Entry | None:
     return found[0] if found else None
 
 
+def following(connection: Connection, study_instance_uid: str, modality: str = "") -> Entry | None:
+    """Return the study to be read after another one: the next in the order, at its end the first.
+
+    Parameters
+    ----------
+    modality
+        Of the studies that are looked at; empty: all.
+    """
+    place = (studies.c.read_by, studies.c.arrived_at, studies.c.study_instance_uid)
+    here = connection.execute(select(*place).where(place[2] == study_instance_uid)).first()
+    conditions = [_is_open(), place[2] != study_instance_uid]
+    if modality:
+        conditions.append(studies.c.modality == modality)
+    query = _studies_as_shown().order_by(*place).limit(1)
+    later = [] if here is None else [[tuple_(*place) > tuple_(*here), *conditions]]
+    for wanted in (*later, conditions):
+        found = _entries(connection, connection.execute(query.where(*wanted)).mappings().all())
+        if found:
+            return found[0]
+    return None
+
+
 def modalities(connection: Connection) -> list[str]:
     """Return the modalities of the studies on the worklist, sorted."""
     query = (
         select(studies.c.modality)
-        .where(studies.c.state.in_(_OPEN), studies.c.modality != "")
+        .where(_is_open(), studies.c.modality != "")
         .distinct()
         .order_by(studies.c.modality)
     )
@@ -220,8 +256,7 @@ def results(connection: Connection, uids: Collection[str]) -> dict[str, list[Res
 def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
     if wanted.listed is not Listed.ALL:
-        is_open = studies.c.state.in_(_OPEN)
-        conditions.append(is_open if wanted.listed is Listed.OPEN else ~is_open)
+        conditions.append(_is_open() if wanted.listed is Listed.OPEN else ~_is_open())
     if wanted.modality:
         conditions.append(studies.c.modality == wanted.modality)
     if text := wanted.text.strip():
@@ -229,9 +264,14 @@ def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
     return conditions
 
 
+def _is_open() -> ColumnElement[bool]:
+    """Whether somebody still has to read it, in the words that the index of the reading order is kept by."""
+    return literal_column(f"studies.{ON_WORKLIST}", Boolean)
+
+
 def _studies_as_shown() -> Any:
     """Return the query of studies with the columns that the curtain may hold back replaced."""
-    behind = {"state", "tier", "why", "blind", "placed_at"}
+    behind = {"state", "tier", "why", "blind", "placed_at", "changed_at"}
     return select(
         *(column for column in studies.c if column.name not in behind),
         curtain.shown_state().label("state"),

@@ -1,24 +1,17 @@
 """The step ``report``: what may be told of a study leaves as SR and KOS, through the spool like all else."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 from typing import Literal
 
 from pydicom import Dataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import write_dataset
-from pydicom.uid import Comprehensive3DSRStorage, ExplicitVRLittleEndian
-from sqlalchemy import Connection
+from pydicom.uid import Comprehensive3DSRStorage
 
-from orthanc_al.domain import Instance, Origin, derived_uid
 from orthanc_al.imaging.reading import read_header
 from orthanc_al.ledger import (
     Job,
     Ledger,
     Outcome,
-    instances,
     predictions,
     reports,
     studies,
@@ -28,20 +21,13 @@ from orthanc_al.observe import logger
 from orthanc_al.report.described import DescribedFinding, described
 from orthanc_al.report.evidence import evidence
 from orthanc_al.report.key_object_selection import key_object_selection
+from orthanc_al.report.objects import Outbox, OwnObject
 from orthanc_al.report.result import Identity, Result, Sources
 from orthanc_al.report.structured_report import structured_report
 from orthanc_al.report.view import ModelView, StudyView, finding_of, identity_of, look, scored_ids
 from orthanc_al.spool import Spool, own_instance_id
 
 _log = logger("report")
-
-
-@dataclass(frozen=True, slots=True)
-class _Object:
-    """One of our objects: its row, and its file in the spool."""
-
-    row: OwnReport
-    instance: Instance
 
 
 class ReportStage:
@@ -76,12 +62,10 @@ class ReportStage:
     ) -> None:
         self._ledger = ledger
         self._spool = spool
-        self._peers = tuple(peers)
+        self._outbox = Outbox(spool, ae_title, peers)
         self._sr = sr
         self._timezone = timezone
         self._version = software_version
-        self._device_uid = derived_uid("orthanc_al", ae_title)
-        self._origin = Origin(ae_title, ae_title, ae_title, "orthanc_al", None, "own")
         self._described: dict[str, Mapping[str, DescribedFinding]] = {}
 
     def run(self, job: Job) -> Outcome:
@@ -94,7 +78,7 @@ class ReportStage:
             if found and found[0].prediction.revision != study.revision:
                 return Outcome("superseded")  # more images came: their own report is on its way
             view = look(connection, job.subject, found)
-        due = self._due(view) if self._peers else []
+        due = self._due(view) if self._outbox.peers else []
         if not due:
             return Outcome("silent")
         made = [
@@ -102,7 +86,7 @@ class ReportStage:
             for one in due
             if identity_of(view, *one).sop_instance_uid not in view.made
         ]
-        return Outcome("reported", lambda connection: self._write(connection, made))
+        return Outcome("reported", lambda connection: self._outbox.send(connection, made))
 
     def _due(self, view: StudyView) -> list[tuple[ModelView, Kind]]:
         """Return which objects belong to the study as it is, made before or not."""
@@ -117,7 +101,7 @@ class ReportStage:
                 due.append((one, "kos"))
         return due
 
-    def _object(self, view: StudyView, one: ModelView, kind: Kind) -> _Object:
+    def _object(self, view: StudyView, one: ModelView, kind: Kind) -> OwnObject:
         identity = identity_of(view, one, kind)
         sources = Sources([evidence(read_header(self._spool.path(key))) for key in scored_ids(one.scores)])
         result = self._result(view, one)
@@ -137,7 +121,7 @@ class ReportStage:
             instance_id=own_instance_id(identity.sop_instance_uid),
             created_at=result.made_at.timestamp(),
         )
-        return _Object(row, self._store(document, row.instance_id))
+        return OwnObject(row, self._outbox.store(document, row.instance_id))
 
     def _result(self, view: StudyView, one: ModelView) -> Result:
         digest = one.model.ref.digest
@@ -148,43 +132,10 @@ class ReportStage:
             model=one.model.ref,
             findings=tuple(finding_of(said, one, view, self._described[digest]) for said in one.predictions),
             asked=view.asked,
-            device_uid=self._device_uid,
+            device_uid=self._outbox.device_uid,
             software_version=self._version,
             made_at=datetime.fromtimestamp(int(scored_at), self._timezone),
         )
-
-    def _store(self, document: Dataset, instance_id: str) -> Instance:
-        """Write an object into the spool; a second run overwrites it with the same bytes."""
-        data_set = encoded(document)
-        with self._spool.open_writer(
-            document.SOPClassUID,
-            document.SOPInstanceUID,
-            ExplicitVRLittleEndian,
-            self._origin,
-            instance_id=instance_id,
-        ) as writer:
-            writer.write(data_set)
-            instance = writer.commit()
-        return replace(
-            instance,
-            study_instance_uid=str(document.StudyInstanceUID),
-            series_instance_uid=str(document.SeriesInstanceUID),
-            modality=str(document.Modality),
-            sha256=hashlib.sha256(data_set).hexdigest(),
-        )
-
-    def _write(self, connection: Connection, made: Sequence[_Object]) -> None:
-        for one in made:
-            instances.add(connection, one.instance, self._origin, self._peers)
-            reports.add(connection, one.row)
-
-
-def encoded(document: Dataset) -> bytes:
-    """Return a data set in Explicit VR Little Endian, without File Meta Information."""
-    buffer = DicomBytesIO()
-    buffer.is_little_endian, buffer.is_implicit_VR = True, False
-    write_dataset(buffer, document)
-    return bytes(buffer.getvalue())
 
 
 def _reference(identity: Identity, predecessor: OwnReport | None, view: StudyView) -> Dataset | None:

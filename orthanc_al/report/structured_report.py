@@ -7,6 +7,7 @@ group has an SCOORD and a NUM: OHIF 3.13 can't open a study with a group that la
 """
 
 import warnings
+from datetime import datetime
 from typing import Any, Final
 
 import numpy as np
@@ -80,19 +81,12 @@ def dated(document: Dataset) -> Dataset:
 
 
 def common(result: Result, identity: Identity) -> dict[str, Any]:
-    """Return what all of our documents hand to highdicom alike: series, equipment, dates, local codes."""
+    """Return what the documents about a result hand to highdicom alike: what is said by its model."""
     return {
-        "sop_instance_uid": identity.sop_instance_uid,
-        "series_instance_uid": identity.series_instance_uid,
-        "series_number": identity.series_number,
-        "instance_number": 1,
-        "manufacturer": c.MANUFACTURER,
+        **framed(identity, result.made_at),
         "manufacturer_model_name": result.model.name,
         "device_serial_number": result.device_uid[-64:],
         "software_versions": (result.software_version, result.model.version),
-        "content_date": DA(result.made_at.date()),
-        "content_time": TM(result.made_at.time()),
-        "specific_character_set": UTF_8,
         "coding_schemes": [
             CodingSchemeIdentificationItem(
                 designator=c.LOCAL_SCHEME,
@@ -100,6 +94,20 @@ def common(result: Result, identity: Identity) -> dict[str, Any]:
                 responsible_organization=c.MANUFACTURER,
             )
         ],
+    }
+
+
+def framed(identity: Identity, made_at: datetime) -> dict[str, Any]:
+    """Return what all of our documents hand to highdicom alike: series, maker, dates."""
+    return {
+        "sop_instance_uid": identity.sop_instance_uid,
+        "series_instance_uid": identity.series_instance_uid,
+        "series_number": identity.series_number,
+        "instance_number": 1,
+        "manufacturer": c.MANUFACTURER,
+        "content_date": DA(made_at.date()),
+        "content_time": TM(made_at.time()),
+        "specific_character_set": UTF_8,
     }
 
 
@@ -140,7 +148,7 @@ def _group(
     result: Result, said: StudyFinding, image: ImageFinding, sources: Sources, identity: Identity
 ) -> Any:
     decided = image is said.images[0]
-    source = _source(sources.image(image.sop_instance_uid), image.frame)
+    source = source_of(sources.image(image.sop_instance_uid), image.frame)
     common_part: dict[str, Any] = {
         "finding_type": concept(image.finding.code),
         "algorithm_id": AlgorithmIdentification(
@@ -192,7 +200,8 @@ def _number(
     )
 
 
-def _source(image: Dataset, frame: int) -> SourceImageForRegion:
+def source_of(image: Dataset, frame: int) -> SourceImageForRegion:
+    """Return the reference to a frame (1-based); an image of one frame is named without it."""
     frames = [frame] if int(image.get("NumberOfFrames", 1) or 1) > 1 else None
     return SourceImageForRegion(image.SOPClassUID, image.SOPInstanceUID, frames)
 

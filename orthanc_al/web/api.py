@@ -46,7 +46,7 @@ def read_worklist(
     wanted = worklist.Filter(modality=modality, tier=tier, text=q, listed=listed)
     with here.ledger.read() as connection:
         page = worklist.page(connection, wanted, limit=limit, offset=offset)
-    lines = [_line(entry, offset + i, here.clock()) for i, entry in enumerate(page.entries, start=1)]
+    lines = [line_of(entry, offset + i, here.clock()) for i, entry in enumerate(page.entries, start=1)]
     return WorklistPage(total=page.total, offset=offset, tiers=dict(page.tiers), studies=lines)
 
 
@@ -58,7 +58,7 @@ def read_study(here: Here, study_instance_uid: str) -> StudyModel:
     if found is None:
         raise HTTPException(404, f"The ledger has no study {study_instance_uid}.")
     return StudyModel(
-        study=_line(found.entry, 1, here.clock()),
+        study=line_of(found.entry, 1, here.clock()),
         instances=[_instance(line) for line in found.instances],
         results=[_result(result) for result in found.results],
         selections=[SelectionModel.model_validate(one, from_attributes=True) for one in found.selections],
@@ -134,7 +134,8 @@ def _time(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def _line(entry: worklist.Entry, position: int, now: float) -> WorklistEntry:
+def line_of(entry: worklist.Entry, position: int, now: float) -> WorklistEntry:
+    """Return a study as a line of the worklist."""
     return WorklistEntry(
         position=position,
         study_instance_uid=entry.study_instance_uid,
@@ -148,6 +149,7 @@ def _line(entry: worklist.Entry, position: int, now: float) -> WorklistEntry:
         description=entry.description,
         state=entry.state,
         reason=entry.reason,
+        revision=entry.revision,
         priority=entry.priority,
         arrived_at=_time(entry.arrived_at),
         waiting_seconds=max(0.0, (entry.closed_at or now) - entry.arrived_at),

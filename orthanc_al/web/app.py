@@ -1,8 +1,9 @@
 """The application: routes, guard, and what becomes of an error."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -10,16 +11,22 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exception_handlers import http_exception_handler
 from fastapi.responses import HTMLResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
+from sqlalchemy import Connection
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from orthanc_al.ledger import Ledger
+from orthanc_al.domain import Finding
+from orthanc_al.ledger import Ledger, facts
 from orthanc_al.observe import Clock, now
-from orthanc_al.web import api, metrics, pages, readiness
-from orthanc_al.web.auth import OPEN_PATH, Guard
-from orthanc_al.web.context import Context, Here
+from orthanc_al.web import api, metrics, pages, readiness, reading
+from orthanc_al.web.auth import OPEN_PATH, ForViewers, Guard
+from orthanc_al.web.context import Context, Here, KnownFindings, User
 from orthanc_al.web.schemas import Readiness
 
 ROLES: Final = ("listener", "forwarder", "worker", "learner", "web")
+
+
+def _no_findings(_: Connection) -> Sequence[Finding]:
+    return ()
 
 
 def create_app(
@@ -29,7 +36,11 @@ def create_app(
     site_name: str = "",
     timezone: str = "UTC",
     viewer_template: str = "",
+    viewers: Mapping[str, str] = MappingProxyType({}),
+    viewer_origins: Sequence[str] = (),
     password: str = "",
+    users: Mapping[str, User] = MappingProxyType({}),
+    known_findings: KnownFindings = _no_findings,
     min_free_bytes: int = 0,
     roles: Sequence[str] = ROLES,
     clock: Clock = now,
@@ -47,6 +58,14 @@ def create_app(
     viewer_template
         Link into the site's viewer with ``{study_instance_uid}``, ``{accession_number}`` or
         ``{orthanc_id}``; empty for none.
+    viewers
+        More of them, by the words on their links.
+    viewer_origins
+        Whose pages may ask the API.
+    known_findings
+        Returns what the models of a ledger look for: what reads may be about.
+    users
+        Login -> who it is, instead of the one password.
     password
         Asked for on every path but ``/healthz``. Without one only loopback's names are answered.
     min_free_bytes
@@ -68,20 +87,30 @@ def create_app(
         ledger=ledger,
         site_name=site_name,
         zone=ZoneInfo(timezone),
-        viewer=viewer_template,
+        viewers={**({"viewer": viewer_template} if viewer_template else {}), **viewers},
+        origins=tuple(viewer_origins),
         spool=spool,
         min_free_bytes=min_free_bytes,
         roles=tuple(roles),
         schema=ledger.revision() or "none",
+        secret=_secret(ledger),
+        findings=known_findings,
         clock=clock,
     )
     app.include_router(api.router)
+    app.include_router(reading.router)
     app.include_router(pages.router)
     _add_probes(app)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     app.add_exception_handler(StarletteHTTPException, _explain)
-    app.add_middleware(Guard, password=password)
+    app.add_middleware(Guard, password=password, users=users)
+    app.add_middleware(ForViewers, origins=viewer_origins)
     return app
+
+
+def _secret(ledger: Ledger) -> bytes:
+    with ledger.write() as connection:
+        return facts.cookie_key(connection)
 
 
 def _add_probes(app: FastAPI) -> None:

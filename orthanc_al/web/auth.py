@@ -7,12 +7,16 @@ On loopback there is no password, so a page of elsewhere could reach us through 
 import base64
 import binascii
 import hmac
+from collections.abc import Collection, Mapping
 from typing import Annotated, Final
 
 from fastapi import Depends, Header, HTTPException, Request
 from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from orthanc_al.web.context import User
 
 OPEN_PATH: Final = "/healthz"
 """What a container's health check may ask without the password: it tells nothing."""
@@ -41,12 +45,16 @@ class Guard:
     app
         What is guarded.
     password
-        Asked for by HTTP Basic (RFC 7617) with any user name; empty: only loopback's names are answered.
+        Asked for by HTTP Basic (RFC 7617) with any user name.
+    users
+        Login -> who it is; each is asked for her own password. Without users and password only
+        loopback's names are answered.
     """
 
-    def __init__(self, app: ASGIApp, password: str) -> None:
+    def __init__(self, app: ASGIApp, password: str, users: Mapping[str, User]) -> None:
         self._app = app
         self._password = password.encode()
+        self._users = users
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -57,7 +65,7 @@ class Guard:
         await (refusal or self._app)(scope, receive, _with_headers(send))
 
     def _refusal(self, headers: Headers, scope: Scope) -> PlainTextResponse | None:
-        if not self._password:
+        if not self._password and not self._users:
             if _host_name(headers.get("host", "")) in _LOOPBACK_NAMES:
                 return None
             return PlainTextResponse(
@@ -65,14 +73,50 @@ class Guard:
                 status_code=421,
             )
         user, password = _credentials(headers.get("authorization", ""))
-        if hmac.compare_digest(password, self._password):
-            scope.setdefault("state", {})["user"] = user
+        if self._is_known(user, password):
+            state = scope.setdefault("state", {})
+            state["user"], state["known_user"] = user, self._users.get(user)
             return None
         return PlainTextResponse(
-            "The password of the worklist is asked for (any user name).\n",
+            "The password of the worklist is asked for" + (".\n" if self._users else " (any user name).\n"),
             status_code=401,
             headers={"www-authenticate": 'Basic realm="orthanc_al", charset="UTF-8"'},
         )
+
+    def _is_known(self, user: str, password: bytes) -> bool:
+        if not self._users:
+            return hmac.compare_digest(password, self._password)
+        known = self._users.get(user)
+        # Somebody unknown costs the same time as a wrong password.
+        right = (known.password if known else "no such user").encode()
+        return hmac.compare_digest(password, right) and known is not None
+
+
+class ForViewers:
+    """ASGI middleware: lets pages of configured viewers ask the API, and nothing else (Fetch, 3.2).
+
+    Parameters
+    ----------
+    app
+        What answers.
+    origins
+        As browsers name them: scheme, host and port.
+    """
+
+    def __init__(self, app: ASGIApp, origins: Collection[str]) -> None:
+        self._app = app
+        self._shared = CORSMiddleware(
+            app,
+            allow_origins=list(origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["content-type", "x-orthanc-al", "authorization"],
+            allow_credentials=True,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        shared = scope["type"] == "http" and scope["path"].startswith("/api/v1/")
+        await (self._shared if shared else self._app)(scope, receive, send)
 
 
 def _with_headers(send: Send) -> Send:
@@ -130,8 +174,10 @@ def _ordered_here(
     ours = f"{request.url.scheme}://{request.headers.get('host', '')}"
     if origin is None and x_orthanc_al is None:
         raise HTTPException(403, "Send the header X-Orthanc-AL with this request, or use the page's button.")
+    viewers = request.app.state.context.origins if request.url.path.startswith("/api/v1/") else ()
     # A proxy may end TLS before us: the host decides.
-    if origin is not None and origin.partition("://")[2] != ours.partition("://")[2]:
+    here = origin is None or origin.partition("://")[2] == ours.partition("://")[2]
+    if not here and origin not in viewers:
         raise HTTPException(403, "This order came from a page of another site.")
     return str(getattr(request.state, "user", "")) or "web"
 

@@ -1,14 +1,36 @@
 """What the routes share: the ledger and the plain values that the composition root gives."""
 
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
 from fastapi import Depends, Request
+from sqlalchemy import Connection
 
+from orthanc_al.domain import Finding
 from orthanc_al.ledger import Ledger
 from orthanc_al.observe import Clock
+
+KnownFindings = Callable[[Connection], Collection[Finding]]
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Who has a password of her own.
+
+    Attributes
+    ----------
+    name
+        Value representation PN; empty for a program.
+    program
+        It says with each request whom it speaks for.
+    """
+
+    password: str
+    name: str = ""
+    program: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +41,11 @@ class Context:
     ----------
     zone
         Of the site: in it the page shows times.
-    viewer
-        Link template with ``{study_instance_uid}``, ``{accession_number}`` or ``{orthanc_id}``.
+    viewers
+        Words -> link template with ``{study_instance_uid}``, ``{accession_number}`` or ``{orthanc_id}``;
+        the first is what a key opens.
+    origins
+        Of viewers, whose pages may ask the API.
     spool
         Folder whose free space is watched.
     min_free_bytes
@@ -29,16 +54,23 @@ class Context:
         Processes that must live.
     schema
         Revision of the ledger's schema at the start.
+    secret
+        Of the site; the reader's cookie is signed with it, so that it outlives a restart.
+    findings
+        Returns what the models of a ledger look for.
     """
 
     ledger: Ledger
     site_name: str
     zone: ZoneInfo
-    viewer: str
+    viewers: Mapping[str, str]
+    origins: tuple[str, ...]
     spool: Path
     min_free_bytes: int
     roles: tuple[str, ...]
     schema: str
+    secret: bytes
+    findings: KnownFindings
     clock: Clock
 
 

@@ -126,7 +126,7 @@ def render(here: Context, template: str, **values: Any) -> str:
         machine_time=partial(words.machine_time, zone=here.zone),
         due=partial(words.due, now=now),
         age=partial(words.age, zone=here.zone),
-        viewer_link=partial(words.viewer_link, here.viewer),
+        viewer_links=partial(words.viewer_links, here.viewers),
         **values,
     )
 

@@ -1,5 +1,6 @@
 """How times, people and figures are said on the page. Pure: the time zone and the time are given."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
@@ -113,6 +114,12 @@ def percent(probability: float) -> str:
 def size(count: int) -> str:
     """Return a number of bytes in kB or MB."""
     return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
+
+
+def viewer_links(templates: Mapping[str, str], entry: Entry) -> list[tuple[str, str]]:
+    """Return words and link of each viewer that can open a study."""
+    links = ((label, viewer_link(template, entry)) for label, template in templates.items())
+    return [(label, link) for label, link in links if link]
 
 
 def viewer_link(template: str, entry: Entry) -> str:

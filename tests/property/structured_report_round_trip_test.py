@@ -13,8 +13,8 @@ from orthanc_al.domain import Code, Finding, ModelRef, ReadSource, ReadValue, Re
 from orthanc_al.domain import concepts as c
 from orthanc_al.errors import ReadError
 from orthanc_al.report.evidence import evidence
+from orthanc_al.report.objects import encoded
 from orthanc_al.report.result import Identity, ImageFinding, Result, Sources, StudyFinding
-from orthanc_al.report.stage import encoded
 from orthanc_al.report.structured_report import structured_report
 from orthanc_al.review.parse import parse
 from orthanc_al.review.vocabulary import Vocabulary

@@ -1,5 +1,7 @@
 """Studies, and what is said of them."""
 
+from typing import Final
+
 from sqlalchemy import (
     Boolean,
     Column,
@@ -12,10 +14,15 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.types import JSON
 
 from orthanc_al.ledger.schema.base import UID, metadata
+from orthanc_al.observe import now
+
+ON_WORKLIST: Final = "state NOT IN ('read', 'expired')"
+"""The studies that somebody still has to read, in the very words that the partial index is kept by."""
 
 studies = Table(
     "studies",
@@ -51,7 +58,19 @@ studies = Table(
     Column("blind", Boolean, nullable=False, default=False),
     Column("orthanc_id", String(64)),
     Column("closed_at", Float),
+    # When the row was last written, so that pages can wait for news without looking at all of them.
+    Column("changed_at", Float, nullable=False, default=now, onupdate=now, server_default="0"),
     Index("ix_studies_worklist", "state", "read_by"),
+    # The worklist's order, over what is still to be read: a page of it is read without sorting.
+    Index(
+        "ix_studies_reading_order",
+        "read_by",
+        "arrived_at",
+        "study_instance_uid",
+        sqlite_where=text(ON_WORKLIST),
+        postgresql_where=text(ON_WORKLIST),
+    ),
+    Index("ix_studies_changed", "changed_at"),
     Index("ix_studies_patient", "patient_key"),
     Index("ix_studies_accession", "accession_number"),
 )
@@ -151,6 +170,12 @@ reads = Table(
     # counts | superseded | conflict | waiting (for adjudication or a name)
     Column("state", String(16), nullable=False),
     Column("supersedes", JSON, nullable=False, default=list),  # references of the reads that it replaces
+    # Of reads that were given here: the images that the reader had before her, her words, and how her
+    # name is known (user | asked | program); empty for what came from elsewhere.
+    Column("revision", Integer),
+    Column("comment", Text, nullable=False, default="", server_default=""),
+    Column("identified_by", String(16), nullable=False, default="", server_default=""),
     UniqueConstraint("reference", "finding"),
     Index("ix_reads_study", "study_instance_uid", "finding"),
+    Index("ix_reads_state", "state"),
 )

@@ -11,9 +11,11 @@ from fastapi import FastAPI
 from orthanc_al.ledger import Ledger, enqueue
 from orthanc_al.observe import now
 from orthanc_al.pipeline import Step
+from orthanc_al.review.vocabulary import known_findings
 from orthanc_al.service import modelling, ports, roles
 from orthanc_al.settings import Settings
 from orthanc_al.web import create_app
+from orthanc_al.web.context import User
 
 _GB: Final = 1e9
 
@@ -75,7 +77,14 @@ def build(settings: Settings, ledger: Ledger) -> FastAPI:
         site_name=settings.site.name,
         timezone=settings.site.timezone,
         viewer_template=settings.web.viewer,
+        viewers=settings.web.viewers,
+        viewer_origins=settings.web.viewer_origins,
         password=settings.web.password.get_secret_value(),
+        users={
+            login: User(user.password.get_secret_value(), user.name, user.program)
+            for login, user in settings.web.users.items()
+        },
+        known_findings=known_findings,
         min_free_bytes=int(settings.storage.min_free_gb * _GB),
         roles=roles.active(settings),
     )

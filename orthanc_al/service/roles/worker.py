@@ -15,8 +15,9 @@ from orthanc_al.learn import load_plan
 from orthanc_al.ledger import Ledger, Stage, Worker, WorkQueue, facts
 from orthanc_al.observe import logger
 from orthanc_al.pipeline import SCORING_STEPS, Step
-from orthanc_al.report import MirrorStage, ReportStage
+from orthanc_al.report import MirrorStage, ReportStage, SignStage
 from orthanc_al.review import ReviewStage
+from orthanc_al.review.vocabulary import known_findings
 from orthanc_al.score import ModelUse, ScoreImageStage, Scorer, ScoreStage
 from orthanc_al.select import SelectStage
 from orthanc_al.service import building, housekeeping, modelling, owners
@@ -132,4 +133,14 @@ def stages_of(
         ),
         Step.MIRROR: MirrorStage(ledger, building.orthanc(settings) if settings.orthanc.mirror else None),
         Step.REVIEW: ReviewStage(ledger, files, timezone=zone, trust_unnamed=settings.review.trust_unnamed),
+        Step.SIGN: SignStage(
+            ledger,
+            files,
+            ae_title=settings.dicom.ae_title,
+            peers=building.names(settings, "results"),
+            organization=settings.site.name,
+            timezone=zone,
+            software_version=version("orthanc-al"),
+            findings=known_findings,
+        ),
     }
