@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from orthanc_al.cli import learning, models, running, studies, upkeep
+from orthanc_al.cli import learning, models, running, simulating, studies, upkeep
 from orthanc_al.cli.common import Context, config_file, err
 from orthanc_al.errors import OrthancAlError
 
@@ -43,7 +43,7 @@ def _before(
     context.obj = Context(config_file(config))
 
 
-for room in (running, studies, models, learning, upkeep):
+for room in (running, studies, models, learning, simulating, upkeep):
     room.add_to(app)
 
 

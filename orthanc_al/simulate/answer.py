@@ -162,7 +162,8 @@ def answer(
 def _run(
     traffic: Traffic, population: Population, rule: Rule, days: int, random: np.random.Generator
 ) -> _Run:
-    arrivals, reading = traffic.draw(random, days)
+    arrivals = traffic.arrivals.draw(random, days)
+    reading = traffic.reading.draw(random, arrivals.size)
     kinds = population.draw(random, arrivals.size)
     tier, target = population.tier[kinds], population.target[kinds]
     before = delays(arrivals, reading, Rule.FIFO.keys(arrivals, tier, target), traffic.readers)

@@ -31,76 +31,106 @@ class Rule(StrEnum):
         return arrivals + targets if self is Rule.READ_BY else urgency.astype(np.float64)
 
 
-class Traffic(Protocol):
-    """What arrives; ``readers`` read it."""
+class Arrivals(Protocol):
+    """When studies come."""
 
     @property
-    def readers(self) -> int:
-        """How many read at a time."""
+    def per_day(self) -> float:
+        """How many, on the mean."""
+
+    def draw(self, random: np.random.Generator, days: int) -> Vector:
+        """Return arrivals in order, in minutes since the first midnight."""
+
+
+class Reading(Protocol):
+    """How long a read takes."""
 
     @property
-    def utilisation(self) -> float:
-        """Share of the readers' time that is asked for."""
+    def mean(self) -> float:
+        """Minutes."""
 
-    def draw(self, random: np.random.Generator, days: int) -> tuple[Vector, Vector]:
-        """Return arrivals in order, in minutes since the first midnight, and reading times in minutes."""
+    def draw(self, random: np.random.Generator, count: int) -> Vector:
+        """Return ``count`` reading times in minutes."""
 
 
 @dataclass(frozen=True, slots=True)
-class PoissonTraffic:
-    """Studies at random, reading times exponential: what the closed forms are about.
-
-    Attributes
-    ----------
-    per_day
-        Studies expected in a day.
-    reading_minutes
-        Mean reading time.
-    """
+class PoissonArrivals:
+    """At random, ``per_day`` expected in a day: what the closed forms are about."""
 
     per_day: float
-    reading_minutes: float
-    readers: int = 1
 
-    @property
-    def utilisation(self) -> float:
-        """Mean share of the readers' time."""
-        return self.per_day * self.reading_minutes / DAY_MINUTES / self.readers
-
-    def draw(self, random: np.random.Generator, days: int) -> tuple[Vector, Vector]:
+    def draw(self, random: np.random.Generator, days: int) -> Vector:
         """Draw ``days`` days."""
-        count = random.poisson(self.per_day * days)
-        arrivals = np.sort(random.uniform(0.0, days * DAY_MINUTES, count))
-        return arrivals, random.exponential(self.reading_minutes, count)
+        return np.sort(random.uniform(0.0, days * DAY_MINUTES, random.poisson(self.per_day * days)))
 
 
 @dataclass(frozen=True, slots=True)
-class ObservedTraffic:
-    """A site's own days and reading times, drawn anew with replacement: whole days, single reads.
+class ObservedDays:
+    """A site's own days, drawn anew as wholes.
 
     Attributes
     ----------
     days
         Of each observed day the arrivals in order, in minutes since its midnight; at least one day.
-    reading
-        Reading times in minutes, at least one.
     """
 
     days: tuple[Vector, ...]
-    reading: Vector
+
+    @property
+    def per_day(self) -> float:
+        """The mean over the days."""
+        return sum(day.size for day in self.days) / len(self.days)
+
+    def draw(self, random: np.random.Generator, days: int) -> Vector:
+        """Draw ``days`` days with replacement."""
+        picked = random.integers(0, len(self.days), days)
+        return np.concatenate([self.days[one] + n * DAY_MINUTES for n, one in enumerate(picked)])
+
+
+@dataclass(frozen=True, slots=True)
+class ExponentialReading:
+    """Exponential reading times: the closed forms' again."""
+
+    mean: float
+
+    def draw(self, random: np.random.Generator, count: int) -> Vector:
+        """Draw ``count`` reads."""
+        return random.exponential(self.mean, count)
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedReading:
+    """A site's own reading times in minutes, drawn anew one by one; at least one."""
+
+    minutes: Vector
+
+    @property
+    def mean(self) -> float:
+        """Over all that were observed."""
+        return float(self.minutes.mean())
+
+    def draw(self, random: np.random.Generator, count: int) -> Vector:
+        """Draw ``count`` reads with replacement."""
+        return random.choice(self.minutes, count)
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What arrives, how long its reads take, and how many read at a time, day and night."""
+
+    arrivals: Arrivals
+    reading: Reading
     readers: int = 1
 
     @property
     def utilisation(self) -> float:
-        """Mean share of the readers' time, day and night."""
-        per_day = sum(day.size for day in self.days) / len(self.days)
-        return float(per_day * self.reading.mean() / DAY_MINUTES / self.readers)
+        """Mean share of the readers' time that is asked for."""
+        return self.arrivals.per_day * self.reading.mean / DAY_MINUTES / self.readers
 
-    def draw(self, random: np.random.Generator, days: int) -> tuple[Vector, Vector]:
-        """Draw ``days`` days."""
-        picked = random.integers(0, len(self.days), days)
-        arrivals = np.concatenate([self.days[one] + n * DAY_MINUTES for n, one in enumerate(picked)])
-        return arrivals, random.choice(self.reading, arrivals.size)
+
+def poisson(per_day: float, reading_minutes: float, readers: int = 1) -> Traffic:
+    """Return M/M/c: the traffic that the closed forms are about."""
+    return Traffic(PoissonArrivals(per_day), ExponentialReading(reading_minutes), readers)
 
 
 @dataclass(frozen=True, slots=True)
