@@ -81,9 +81,21 @@ class PeerError(OrthancAlError):
 
 
 class PeerUnreachableError(PeerError):
-    """No association could be established."""
+    """There is no association, or it ended on the way.
+
+    Parameters
+    ----------
+    text
+        For the user.
+    fault
+        Which of `orthanc_al.dicom.faults.Fault` it is.
+    """
 
     retryable = True
+
+    def __init__(self, text: str, fault: str = "no_connection") -> None:
+        super().__init__(text)
+        self.fault = fault
 
 
 class PeerRefusedError(PeerError):

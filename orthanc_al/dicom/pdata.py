@@ -39,13 +39,15 @@ def fragments(
     limit = max(_SMALLEST_PDU, maximum_length) if maximum_length else _LARGEST_PDU
     step = min(limit, _LARGEST_PDU) - _PDV_HEADER
     kind = _COMMAND if command else 0
-    for start in range(0, max(view.nbytes, 1), step):
-        part = view[start : start + step]
-        last = _LAST if start + step >= view.nbytes else 0
-        header = struct.pack(
-            ">BBLLBB", P_DATA_TF, 0, part.nbytes + _PDV_HEADER, part.nbytes + 2, context_id, kind | last
-        )
-        yield header, part
+    whole = _header(step, context_id, kind)
+    tail = max(view.nbytes - 1, 0) // step * step  # where the last fragment begins
+    for start in range(0, tail, step):
+        yield whole, view[start : start + step]
+    yield _header(view.nbytes - tail, context_id, kind | _LAST), view[tail:]
+
+
+def _header(length: int, context_id: int, control: int) -> bytes:
+    return struct.pack(">BBLLBB", P_DATA_TF, 0, length + _PDV_HEADER, length + 2, context_id, control)
 
 
 def values(body: bytes) -> Iterator[tuple[int, bool, bool, bytes]]:

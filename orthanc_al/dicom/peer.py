@@ -21,6 +21,10 @@ class Peer:
         What deliveries are kept by.
     roles
         ``source``, ``destination``, ``results``.
+    associations
+        How many we may have with it at once, to send.
+    timeout_seconds
+        How long it may take for an answer.
     """
 
     name: str
@@ -28,6 +32,8 @@ class Peer:
     host: str
     port: int
     roles: Collection[str] = ()
+    associations: int = 1
+    timeout_seconds: float = 60.0
 
 
 def echo(peer: Peer, calling_ae: str, timeout: float = 5.0) -> None:

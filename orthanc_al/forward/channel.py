@@ -37,10 +37,13 @@ class Channel:
         The destination.
     calling_ae
         Our AE title.
+    opening_timeout
+        Seconds to wait for the answer to an association request, the peer's own where None.
     """
 
-    def __init__(self, peer: Peer, calling_ae: str) -> None:
+    def __init__(self, peer: Peer, calling_ae: str, opening_timeout: float | None = None) -> None:
         self._peer = peer
+        self._opening_timeout = opening_timeout
         self._calling_ae = calling_ae
         self._association: Association | None = None
         self._needs: dict[Need, None] = {}  # what was proposed, the latest needed last
@@ -50,6 +53,11 @@ class Channel:
     def is_open(self) -> bool:
         """Whether there is an association."""
         return self._association is not None
+
+    def covers(self, instance: Instance) -> bool:
+        """Whether the association was made for what this instance needs."""
+        need = _need(instance)
+        return need is None or (self._association is not None and need in self._needs)
 
     def prepare(self, instances: Iterable[Instance]) -> None:
         """See to an association with contexts for these instances.
@@ -73,6 +81,8 @@ class Channel:
             called_ae=self._peer.ae_title,
             calling_ae=self._calling_ae,
             proposals=proposals,
+            opening_timeout=self._opening_timeout,
+            answer_timeout=self._peer.timeout_seconds,
         )
         self._fresh = True
 
@@ -117,6 +127,12 @@ class Channel:
         if self._association is not None:
             self._association.abort()
             self._association = None
+
+    def interrupt(self) -> None:
+        """End the association under the hands of the thread that waits for an answer."""
+        association = self._association
+        if association is not None:
+            association.interrupt()
 
     def _send(self, instance: Instance, data_set: memoryview) -> Sent:
         association = self._association

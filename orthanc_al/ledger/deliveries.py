@@ -3,9 +3,9 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Connection, and_, func, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, func, or_, select, update
 
 from orthanc_al.domain import Instance
 from orthanc_al.ledger.schema import deliveries, instances, jobs, selections, studies
@@ -32,6 +32,32 @@ class Delivery:
     destination: str
     attempts: int
     instance: Instance
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What came of an attempt, to be written.
+
+    Attributes
+    ----------
+    state
+        Where the delivery stands now; ``waiting`` where it is tried again at ``time``.
+    time
+        When it ended, or when it is due again; seconds since 1970.
+    status
+        The destination's answer (PS3.4 B.2.3), None where there was none.
+    error
+        What the destination remarked, or why it was not delivered.
+    transfer_syntax_uid
+        The syntax that was sent, where it is not the one that came in.
+    """
+
+    delivery_id: int
+    state: DeliveryState
+    time: float
+    status: int | None
+    error: str | None
+    transfer_syntax_uid: str | None = None
 
 
 def due(connection: Connection, destination: str, time: float, limit: int) -> list[Delivery]:
@@ -67,49 +93,47 @@ def due(connection: Connection, destination: str, time: float, limit: int) -> li
     return found
 
 
-def finish(
-    connection: Connection,
-    delivery_id: int,
-    state: DeliveryState,
-    *,
-    status: int | None = None,
-    transfer_syntax_uid: str | None = None,
-    error: str | None = None,
-) -> None:
-    """End a delivery.
+def write(connection: Connection, notes: Sequence[Note]) -> None:
+    """Write what came of deliveries, many in one statement."""
+    ended = [_values(note) for note in notes if note.state is not DeliveryState.WAITING]
+    later = [_values(note) for note in notes if note.state is DeliveryState.WAITING]
+    if ended:
+        connection.execute(_END, ended)
+    if later:
+        connection.execute(_LATER, later)
 
-    Parameters
-    ----------
-    status
-        The destination's answer (PS3.4 B.2.3), None where there was none.
-    transfer_syntax_uid
-        The syntax that was sent, where it is not the one that came in.
-    error
-        What the destination remarked, or why it can't be delivered.
-    """
-    connection.execute(
-        update(deliveries)
-        .where(deliveries.c.id == delivery_id)
-        .values(
-            state=state,
-            attempts=deliveries.c.attempts + 1,
-            status=status,
-            transfer_syntax_uid=transfer_syntax_uid,
-            error=error,
-            done_at=now(),
-        )
+
+def _values(note: Note) -> dict[str, Any]:
+    return {
+        "of": note.delivery_id,
+        "new_state": note.state.value,
+        "at": note.time,
+        "new_status": note.status,
+        "new_error": note.error,
+        "sent_as": note.transfer_syntax_uid,
+    }
+
+
+_ATTEMPT: Final = {
+    "attempts": deliveries.c.attempts + 1,
+    "status": bindparam("new_status"),
+    "error": bindparam("new_error"),
+}
+_END: Final = (
+    update(deliveries)
+    .where(deliveries.c.id == bindparam("of"))
+    .values(
+        **_ATTEMPT,
+        state=bindparam("new_state"),
+        transfer_syntax_uid=bindparam("sent_as"),
+        done_at=bindparam("at"),
     )
-
-
-def postpone(
-    connection: Connection, delivery_id: int, next_at: float, error: str, *, status: int | None = None
-) -> None:
-    """Put a delivery off after an attempt that failed."""
-    connection.execute(
-        update(deliveries)
-        .where(deliveries.c.id == delivery_id, deliveries.c.state == DeliveryState.WAITING)
-        .values(attempts=deliveries.c.attempts + 1, next_at=next_at, error=error, status=status)
-    )
+)
+_LATER: Final = (
+    update(deliveries)
+    .where(deliveries.c.id == bindparam("of"), deliveries.c.state == DeliveryState.WAITING)
+    .values(**_ATTEMPT, next_at=bindparam("at"))
+)
 
 
 def try_again(connection: Connection, destination: str | None = None) -> int:

@@ -25,6 +25,10 @@ from sqlalchemy.exc import TimeoutError as WaitedTooLong
 from sqlalchemy.pool import QueuePool
 
 from orthanc_al.errors import LedgerError
+from orthanc_al.ledger import doorbell
+from orthanc_al.ledger.doorbell import Doorbell
+
+RINGS = "rings_the_bell"  # what a transaction puts into its connection's info where it writes deliveries
 
 _BUSY_SECONDS = 30
 _POLL_SECONDS = 0.02
@@ -44,6 +48,8 @@ class Ledger:
         self.url = url
         self._engine = _engine(url)
         self._writing = threading.Lock()
+        path = make_url(url).database if url.startswith("sqlite") else None
+        self._bell = Path(f"{path}-bell") if path else None
 
     @classmethod
     def open(cls, url: str) -> "Ledger":
@@ -92,8 +98,12 @@ class Ledger:
         """One transaction that may write: committed at the end, rolled back on an exception."""
         with self._turn(), self._engine.connect() as connection:
             connection.info["immediate"] = True
+            connection.info[RINGS] = False
             with connection.begin():
                 yield connection
+            rings = connection.info[RINGS]
+        if rings:
+            self.ring()
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -124,6 +134,14 @@ class Ledger:
         """Return the schema's revision, None where there is no schema yet."""
         with self.read() as connection:
             return MigrationContext.configure(connection).get_current_revision()
+
+    def doorbell(self) -> Doorbell:
+        """Return what hears it when a transaction that wrote deliveries has committed."""
+        return Doorbell(self._bell)
+
+    def ring(self) -> None:
+        """Have who waits for deliveries look at the ledger now."""
+        doorbell.ring(self._bell)
 
     def wait_for_change(self, seconds: float) -> None:
         """Return when another connection has committed something, or after ``seconds``.

@@ -7,7 +7,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, insert, select, update
 
 from orthanc_al.domain import Instance, Origin, OriginKind
-from orthanc_al.ledger.engine import upsert
+from orthanc_al.ledger.engine import RINGS, upsert
 from orthanc_al.ledger.queue import enqueue
 from orthanc_al.ledger.schema import deliveries, instances, reports
 from orthanc_al.pipeline import Step
@@ -75,6 +75,7 @@ def add(connection: Connection, instance: Instance, origin: Origin, destinations
     ]
     if rows:
         connection.execute(insert(deliveries), rows)
+        connection.info[RINGS] = True
     if not ours:
         enqueue(connection, Step.ARRIVE, instance.id, instance.received_at)
     return True

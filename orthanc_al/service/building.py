@@ -13,7 +13,15 @@ _GB: Final = 1e9
 
 def ae(peer: PeerSettings) -> Peer:
     """Return a configured peer as the wire's side takes it."""
-    return Peer(peer.name, peer.ae_title, peer.host, peer.port, peer.roles)
+    return Peer(
+        peer.name,
+        peer.ae_title,
+        peer.host,
+        peer.port,
+        peer.roles,
+        associations=peer.associations,
+        timeout_seconds=peer.timeout_seconds,
+    )
 
 
 def spool(settings: Settings) -> Spool:

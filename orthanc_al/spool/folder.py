@@ -151,6 +151,23 @@ class Spool:
             data_set = memoryview(mapped)[meta.data_set_offset :]
         yield SpooledFile(path, meta.instance, meta.origin, meta.data_set_offset, data_set)
 
+    def data_set(self, instance_id: str) -> memoryview:
+        """Return a file's data set mapped into memory, with no look at the rest of the file.
+
+        Raises
+        ------
+        SpoolFileError
+            As `open`, but for what only its File Meta Information would tell.
+        """
+        try:
+            with self.path(instance_id).open("rb", buffering=0) as file:
+                mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        except (OSError, ValueError) as error:  # an empty file can't be mapped
+            raise SpoolFileError(
+                f"The file of instance {instance_id} can't be read from the spool: {error}"
+            ) from error
+        return mapped[part10.meta_length(bytes(mapped[:144])) :]
+
     def describe(self, instance_id: str) -> tuple[Instance, Origin]:
         """Return what the ledger's row is made of, from the file alone.
 

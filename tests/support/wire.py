@@ -60,10 +60,12 @@ class Scp:
     got: list[tuple[str, str, bytes]] = field(default_factory=list)  # UID, transfer syntax, data set
     callers: list[str] = field(default_factory=list)
     port: int = 0
+    associations: int = 10
 
     @contextlib.contextmanager
     def running(self) -> Iterator["Scp"]:
         ae = AE("PACS")
+        ae.maximum_associations = self.associations
         for sop_class, syntaxes in self.contexts:
             ae.add_supported_context(sop_class, list(syntaxes))
         ae.add_supported_context("1.2.840.10008.1.1")

@@ -21,6 +21,8 @@ class Peer(Section):
     host: str
     port: Port
     roles: tuple[Role, ...]
+    associations: Annotated[int, Field(ge=1, le=16)] = 2
+    timeout_seconds: Annotated[float, Field(gt=0, le=3600)] = 60
     tls: Off = False
 
 

@@ -143,7 +143,7 @@ def _says_nothing(connection: socket.socket) -> None:
     ("behave", "words"),
     [
         (_rejects, "Called AE title not recognised"),
-        (_aborts, "does not answer"),
+        (_aborts, "aborts instead of an answer"),
         (_talks_nonsense, "announces a PDU"),
         (_accepts_brokenly, "can't be read"),
         (_closes, "closed|broke|no answer"),
@@ -162,7 +162,7 @@ def _store_against(answer: bytes) -> None:
     with Scp([(CT, [EXPLICIT])]).running() as scp:
         association = _open(scp.port, timeout=1.0)
         ours, theirs = socket.socketpair()
-        real, association._socket = association._socket, ours
+        real, association._connection._socket = association._connection._socket, ours
         ours.settimeout(1.0)
         context = association.context(CT, EXPLICIT)
         assert context is not None
@@ -206,6 +206,6 @@ def test_an_association_that_ends_on_the_way_is_told_with_its_reason(
 def test_release_and_abort_of_a_broken_connection_are_quiet() -> None:
     with Scp([(CT, [EXPLICIT])]).running() as scp:
         association = _open(scp.port)
-        association._socket.close()
+        association._connection.close()
         association.release()
         association.abort()

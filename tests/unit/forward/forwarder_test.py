@@ -3,7 +3,9 @@
 import os
 import struct
 import threading
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,9 @@ from sqlalchemy.exc import OperationalError
 
 from orthanc_al.dicom import Peer
 from orthanc_al.errors import PeerUnreachableError
-from orthanc_al.forward import Forwarder, clean, line
+from orthanc_al.forward import Forwarder, backoff, breaker, clean, lane, line
 from orthanc_al.forward.channel import Channel
+from orthanc_al.forward.lane import Lane
 from orthanc_al.forward.line import Line
 from orthanc_al.ledger import Ledger
 from orthanc_al.ledger.deliveries import DeliveryState
@@ -47,7 +50,8 @@ SENT, WARNING, REFUSED, WAITING = (
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_config, "UNRESTRICTED_STORAGE_SERVICE", False)
-    monkeypatch.setattr(line, "delay", lambda failures, _: 0.01 * failures)
+    for module in (breaker, backoff):
+        monkeypatch.setattr(module, "delay", lambda failures, _: 0.01 * failures)
 
 
 @pytest.fixture
@@ -121,6 +125,8 @@ def test_an_answer_that_the_ledger_can_not_take_is_not_asked_for_again(
     put_instance(ledger, spool, "1.2.3")
     with Scp([(CT, [EXPLICIT])]).running() as scp:
         one = Line(ledger, spool, scp.peer(), "US", threading.Event())
+        one.run_once()
+        assert one.lanes[0].turn()
         write = Ledger.write
 
         def locked(_: Ledger) -> Any:
@@ -130,9 +136,11 @@ def test_an_answer_that_the_ledger_can_not_take_is_not_asked_for_again(
         for _ in range(3):
             with pytest.raises(OperationalError):
                 one.run_once()
+        assert not one.lanes[0].turn()
         monkeypatch.setattr(Ledger, "write", write)
         one.run_once()
-        one._channel.close()
+        assert not one.lanes[0].turn()
+        one.lanes[0].channel.close()
         assert len(scp.got) == 1
     assert states(ledger) == {("pacs", SENT): 1}
 
@@ -276,12 +284,12 @@ def test_an_association_that_the_peer_closed_while_idle_is_no_failure(
 def test_an_idle_association_is_given_back(
     ledger: Ledger, spool: Spool, start: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(line, "_IDLE_SECONDS", 0.0)
+    monkeypatch.setattr(lane, "_IDLE_SECONDS", 0.0)
     with Scp([(CT, [EXPLICIT])]).running() as scp:
         forwarder = start(scp.peer())
         put_instance(ledger, spool, "1.2.1")
         until(lambda: nothing_waits(ledger))
-        until(lambda: not forwarder._lines["pacs"]._channel.is_open)
+        until(lambda: not forwarder._lines["pacs"].lanes[0].channel.is_open)
 
 
 def test_a_refused_syntax_is_sent_as_a_lossless_copy_and_the_delivery_says_so(
@@ -342,19 +350,21 @@ def test_a_file_that_is_gone_is_a_refusal_and_stops_nothing(ledger: Ledger, spoo
     assert [row.state for row in _rows(ledger)] == [REFUSED, SENT]
 
 
+@pytest.mark.parametrize(("owner", "name"), [(Line, "run_once"), (Lane, "turn"), (Lane, "_deliver")])
 def test_an_unforeseen_fault_does_not_end_the_line(
-    ledger: Ledger, spool: Spool, start: Any, monkeypatch: pytest.MonkeyPatch
+    ledger: Ledger, spool: Spool, start: Any, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str
 ) -> None:
     monkeypatch.setattr(line, "_CRASH_SECONDS", 0.01)
-    real, faults = Line.run_once, iter([RuntimeError("a slip of ours")])
+    monkeypatch.setattr(lane, "_CRASH_SECONDS", 0.01)
+    real, faults = getattr(owner, name), iter([RuntimeError("a slip of ours")])
 
-    def run_once(self: Line) -> bool:
+    def slips(self: Any, *given: Any) -> Any:
         fault = next(faults, None)
         if fault is not None:
             raise fault
-        return real(self)
+        return real(self, *given)
 
-    monkeypatch.setattr(Line, "run_once", run_once)
+    monkeypatch.setattr(owner, name, slips)
     put_instance(ledger, spool, "1.2.1")
     with Scp([(CT, [EXPLICIT])]).running() as scp:
         start(scp.peer())
@@ -399,3 +409,70 @@ def test_files_go_when_they_are_delivered_old_and_without_work(ledger: Ledger, s
     with ledger.read() as connection:
         rows = connection.execute(select(instances.c.id).where(instances.c.spooled)).scalars().all()
     assert set(rows) == {young.id, waiting.id}
+
+
+def test_much_that_waits_goes_over_several_associations(ledger: Ledger, spool: Spool, start: Any) -> None:
+    at_once = threading.Barrier(3)  # each answer waits for the other two: one association alone would hang
+    waited = threading.local()
+
+    def answer(_: Any) -> int:
+        if not hasattr(waited, "once"):
+            waited.once = True
+            at_once.wait(20)
+        return 0
+
+    for number in range(60):
+        put_instance(ledger, spool, f"1.2.{number}")
+    with Scp([(CT, [EXPLICIT])], answer=answer).running() as scp:
+        start(replace(scp.peer(), associations=3))
+        until(lambda: nothing_waits(ledger))
+        assert len(scp.callers) == 3
+        assert sorted(uid for uid, _, _ in scp.got) == sorted(f"1.2.{number}" for number in range(60))
+    assert {row.attempts for row in _rows(ledger)} == {1}
+
+
+def test_a_peer_that_takes_one_association_at_a_time_gets_all_by_that_one(
+    ledger: Ledger, spool: Spool, start: Any
+) -> None:
+    """As storescp without --fork: the next connection waits in the listen queue, unanswered."""
+    for number in range(40):
+        put_instance(ledger, spool, f"1.2.{number}")
+    with Scp([(CT, [EXPLICIT])], associations=1).running() as scp:
+        forwarder = start(replace(scp.peer(), associations=2))
+        until(lambda: nothing_waits(ledger))
+        assert forwarder.trouble() == {}
+        assert len(scp.callers) == 1
+    assert {row.attempts for row in _rows(ledger)} == {1}
+
+
+def test_the_bell_wakes_the_forwarder_when_a_delivery_is_committed(
+    ledger: Ledger, spool: Spool, start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(line, "_POLL_SECONDS", 3600.0)  # nothing but the bell
+    monkeypatch.setattr("orthanc_al.forward.forwarder._POLL_SECONDS", 3600.0)
+    with Scp([(CT, [EXPLICIT])]).running() as scp:
+        start(scp.peer())
+        for number in range(3):
+            put_instance(ledger, spool, f"1.2.{number}")
+            until(lambda: len(scp.got) == number + 1)  # noqa: B023 - called at once
+        monkeypatch.undo()
+
+
+def test_a_peer_that_never_answers_does_not_hold_up_the_end(ledger: Ledger, spool: Spool) -> None:
+    put_instance(ledger, spool, "1.2.3")
+    go_on, asked = threading.Event(), threading.Event()
+
+    def answer(_: Any) -> int:
+        asked.set()
+        go_on.wait(30)
+        return 0
+
+    with Scp([(CT, [EXPLICIT])], answer=answer).running() as scp:
+        forwarder = Forwarder(ledger=ledger, spool=spool, peers=[scp.peer()], calling_ae="US")
+        forwarder.start()
+        asked.wait(10)
+        began = time.monotonic()
+        forwarder.stop()
+        go_on.set()
+        assert time.monotonic() - began < 20
+    assert states(ledger) == {("pacs", WAITING): 1}

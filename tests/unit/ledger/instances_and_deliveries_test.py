@@ -1,11 +1,11 @@
 """What came in is known once, goes everywhere it should, and never back."""
 
 import pytest
-from sqlalchemy import insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from orthanc_al.domain import Instance, Origin
 from orthanc_al.ledger import Ledger, associations, deliveries, enqueue, instances
-from orthanc_al.ledger.deliveries import DeliveryState
+from orthanc_al.ledger.deliveries import Delivery, DeliveryState, Note
 from orthanc_al.ledger.schema import jobs, reports, selections, studies
 from orthanc_al.pipeline import Step
 
@@ -32,6 +32,16 @@ def _add(
 def _jobs(ledger: Ledger) -> list[tuple[str, str]]:
     with ledger.read() as connection:
         return [(row.step, row.subject) for row in connection.execute(select(jobs))]
+
+
+def _end(
+    connection: Connection,
+    delivery: Delivery,
+    state: DeliveryState,
+    status: int | None = None,
+    error: str | None = None,
+) -> None:
+    deliveries.write(connection, [Note(delivery.id, state, 1000.0, status, error)])
 
 
 def test_an_instance_comes_with_its_deliveries_and_its_first_job(ledger: Ledger) -> None:
@@ -127,7 +137,7 @@ def test_a_delivery_ends_with_what_the_destination_said(ledger: Ledger) -> None:
     _add(ledger, _instance())
     (delivery,) = _due(ledger, "pacs")
     with ledger.write() as connection:
-        deliveries.finish(connection, delivery.id, DeliveryState.WARNING, status=0xB000, error="coerced")
+        _end(connection, delivery, DeliveryState.WARNING, 0xB000, "coerced")
         assert deliveries.counts(connection) == {("pacs", DeliveryState.WARNING): 1}
     assert _due(ledger, "pacs") == []
 
@@ -136,7 +146,7 @@ def test_a_delivery_put_off_waits_for_its_time_and_counts_attempts(ledger: Ledge
     _add(ledger, _instance())
     (delivery,) = _due(ledger, "pacs")
     with ledger.write() as connection:
-        deliveries.postpone(connection, delivery.id, 500.0, "busy", status=0xA700)
+        deliveries.write(connection, [Note(delivery.id, DeliveryState.WAITING, 500.0, 0xA700, "busy")])
     assert _due(ledger, "pacs", 499.0) == []
     assert [d.attempts for d in _due(ledger, "pacs", 500.0)] == [1]
 
@@ -157,7 +167,7 @@ def test_refused_deliveries_can_be_asked_for_again(
     with ledger.write() as connection:
         for name in ("pacs", "vna"):
             (delivery,) = deliveries.due(connection, name, 1e12, 10)
-            deliveries.finish(connection, delivery.id, DeliveryState.REFUSED, status=0xA900)
+            _end(connection, delivery, DeliveryState.REFUSED, 0xA900)
         assert deliveries.try_again(connection, destination) == again
 
 
@@ -174,7 +184,7 @@ def test_files_are_cleaned_away_only_when_nothing_needs_them(ledger: Ledger) -> 
     assert cleanable() == []  # not delivered
     (delivery,) = _due(ledger, "pacs")
     with ledger.write() as connection:
-        deliveries.finish(connection, delivery.id, DeliveryState.SENT, status=0)
+        _end(connection, delivery, DeliveryState.SENT, 0)
     assert cleanable() == [name]
     assert cleanable(before=100.0) == []  # too young
     with ledger.write() as connection:
@@ -184,7 +194,7 @@ def test_files_are_cleaned_away_only_when_nothing_needs_them(ledger: Ledger) -> 
     with ledger.write() as connection:
         connection.execute(jobs.delete())
         instances.set_cleaned(connection, [name])
-        deliveries.finish(connection, delivery.id, DeliveryState.REFUSED)
+        _end(connection, delivery, DeliveryState.REFUSED)
         assert deliveries.try_again(connection) == 0  # nothing is left to send
     assert cleanable() == []
 
@@ -200,7 +210,7 @@ def test_a_file_that_a_destination_refused_is_held_until_that_is_mended(ledger: 
     for name, state in (("pacs", DeliveryState.SENT), ("vna", DeliveryState.REFUSED)):
         (delivery,) = _due(ledger, name)
         with ledger.write() as connection:
-            deliveries.finish(connection, delivery.id, state)
+            _end(connection, delivery, state)
     assert _cleanable(ledger, "pacs", "vna") == []
 
 
@@ -216,7 +226,7 @@ def test_the_images_of_an_audit_are_held_until_its_read_is_signed(ledger: Ledger
     audit = {"study_instance_uid": "1.9", "kind": "audit", "strategy": "random", "propensity": 0.1}
     study = {"study_instance_uid": "1.9", "patient_key": "k", "state": "scored", "read_by": 0}
     with ledger.write() as connection:
-        deliveries.finish(connection, delivery.id, DeliveryState.SENT)
+        _end(connection, delivery, DeliveryState.SENT)
         instances.set_header(connection, _instance().id, kind="image", study_instance_uid="1.9")
         connection.execute(insert(studies).values(**study, arrived_at=1.0, last_received_at=1.0))
         connection.execute(insert(selections).values(**audit, seed="s", decided_at=1.0, day="2026-01-01"))
