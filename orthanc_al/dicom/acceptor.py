@@ -5,21 +5,32 @@ first: nothing is decoded here, so nothing needs to be known.
 """
 
 import socket
+import struct
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from pynetdicom import AE, _config, evt
-from pynetdicom.transport import ThreadedAssociationServer
+from pynetdicom.transport import AssociationServer
 
-from orthanc_al.dicom.command import VERIFICATION_SOP_CLASS_UID
+from orthanc_al.dicom import one_thread
+from orthanc_al.dicom.command import VERIFICATION_SOP_CLASS_UID, StoreRequest
+from orthanc_al.dicom.inbox import DataPath, Inbox
+from orthanc_al.dicom.stream import receive
+from orthanc_al.observe import logger
 
 Handler = tuple[Any, Callable[..., Any]]
+Preference = Callable[[str, Sequence[str]], Sequence[str]]
+"""Takes a SOP class and the transfer syntaxes that a requestor proposes, in its order; returns those that
+we would have, in the order that we prefer. None of them: the requestor's order stands, since what is sent
+is taken."""
 
 _MAXIMUM_LENGTH: Final = 131072
-_LONGEST_PDU: Final = 1 << 24  # far above what we ask for: whoever announces more is no DICOM peer
 _BACKLOG: Final = 128
 _NETWORK_TIMEOUT: Final = 120.0  # an association that is silent for so long is aborted
+_READ_TIMEOUT: Final = struct.pack("ll", 120, 0)  # the same, within a PDU (SO_RCVTIMEO: struct timeval)
+
+_log = logger("dicom")
 
 
 def _anything(_: str) -> tuple[bool, str]:
@@ -33,9 +44,14 @@ _config.VALIDATORS["AE"] = _anything
 _config.LOG_HANDLER_LEVEL = "none"  # its log handlers would format every message
 
 
-class _Server(ThreadedAssociationServer):
+class _Server(AssociationServer):
+    """Makes an association of each connection; that has a thread of its own, so this needs none more."""
+
     request_queue_size = _BACKLOG
-    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        del request
+        _log.error("connection_not_served", address=str(client_address[0]), exc_info=True)
 
 
 class Acceptor:
@@ -51,6 +67,13 @@ class Acceptor:
         More are rejected as a passing condition (PS3.8 9.3.4: local limit exceeded).
     handlers
         pynetdicom's event and our function each.
+    inbox
+        Takes what comes by C-STORE; None where a handler of `evt.EVT_C_STORE` does.
+    data_path
+        ``fast``: by `orthanc_al.dicom.one_thread`, where this pynetdicom has what that relies on (see
+        `objection`); ``plain``: by pynetdicom alone, which keeps a data set in memory until it is whole.
+    preference
+        Which of the proposed transfer syntaxes are accepted.
 
     Raises
     ------
@@ -59,19 +82,38 @@ class Acceptor:
     """
 
     def __init__(
-        self, ae_title: str, host: str, port: int, maximum_associations: int, handlers: Sequence[Handler]
+        self,
+        ae_title: str,
+        host: str,
+        port: int,
+        maximum_associations: int,
+        handlers: Sequence[Handler],
+        *,
+        inbox: Inbox | None = None,
+        data_path: DataPath = "plain",
+        preference: Preference | None = None,
     ) -> None:
+        self.objection = one_thread.objection() if data_path == "fast" else None
+        self.data_path: DataPath = "plain" if self.objection or inbox is None else data_path
         self._ae = AE(ae_title)
         self._ae.maximum_pdu_size = _MAXIMUM_LENGTH
         self._ae.maximum_associations = maximum_associations
         self._ae.network_timeout = _NETWORK_TIMEOUT
         self._ae.add_supported_context(VERIFICATION_SOP_CLASS_UID)
+        ours: list[Handler] = [(evt.EVT_CONN_OPEN, _tune)]
+        if preference is not None:
+            ours.append((evt.EVT_REQUESTED, lambda event: _prefer(event, preference)))
+        if inbox is not None:
+            ours.append((evt.EVT_C_STORE, lambda event: _store(event, inbox)))
+        fast = inbox is not None and self.data_path == "fast"
         self._server = self._ae.make_server(
             (host, port),
-            evt_handlers=[(evt.EVT_CONN_OPEN, _tune), *handlers],
+            evt_handlers=[*ours, *handlers],
             server_class=_Server,
+            request_handler=one_thread.handler(inbox) if fast and inbox else None,
         )
-        self._ae._servers.append(self._server)  # noqa: SLF001 - as AE.start_server does; shutdown wants it
+        servers: list[Any] = self._ae._servers  # noqa: SLF001 - as AE.start_server does; shutdown wants it
+        servers.append(self._server)
         self.port = int(self._server.server_address[1])
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.2}, name="acceptor", daemon=True
@@ -79,6 +121,8 @@ class Acceptor:
 
     def start(self) -> None:
         """Begin to take associations."""
+        if self.objection:
+            _log.warning("fast_data_path_not_used", reason=self.objection)
         self._thread.start()
 
     def stop(self) -> None:
@@ -93,33 +137,41 @@ class Acceptor:
             self._server.server_close()
 
 
+def _store(event: Any, inbox: Inbox) -> int:
+    """Hand on what pynetdicom read by itself."""
+    request = event.request
+    wanted = StoreRequest(
+        request.MessageID,
+        str(request.AffectedSOPClassUID),
+        str(request.AffectedSOPInstanceUID),
+        str(event.context.transfer_syntax),
+    )
+    incoming = inbox(event.assoc, wanted)
+    with request.DataSet.getbuffer() as data_set:
+        incoming.write([data_set])
+    return incoming.finish()
+
+
+def _prefer(event: Any, preference: Preference) -> None:
+    """Put the syntaxes that we would have first into what the requestor proposes."""
+    for context in event.assoc.requestor.primitive.presentation_context_definition_list:
+        proposed = [str(uid) for uid in context.transfer_syntax]
+        wanted = list(preference(str(context.abstract_syntax), proposed))
+        if wanted:
+            context.transfer_syntax = wanted
+
+
 def _tune(event: Any) -> None:
     """Make one connection quick: Nagle's algorithm and delayed acknowledgement cost 44 ms an instance."""
     transport = event.assoc.dul.socket
     connection: socket.socket = transport.socket
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _READ_TIMEOUT)
+    if isinstance(event.assoc, one_thread.OneThreadAssociation):
+        return
 
     def recv(count: int) -> bytearray:
-        return _receive(connection, count)
+        return receive(connection, count)
 
     # pynetdicom reads 4 KiB at a time and joins them; its reader is replaced on this connection alone.
     transport.recv = recv
-
-
-def _receive(connection: socket.socket, count: int) -> bytearray:
-    """Read ``count`` bytes, fewer where the peer closes the connection before."""
-    if count > _LONGEST_PDU:
-        raise OSError(f"a PDU of {count} bytes was announced")
-    buffer = bytearray(count)
-    view = memoryview(buffer)
-    read = 0
-    while read < count:
-        got = connection.recv_into(view[read:])
-        if not got:
-            break
-        read += got
-        # Off again by itself after a while; without it a peer with Nagle's algorithm waits 40 ms for us.
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-    view.release()
-    del buffer[read:]
-    return buffer

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, select, update
 
 from orthanc_al.ledger.engine import upsert
 from orthanc_al.ledger.schema import associations, instances, refusals
@@ -39,18 +39,22 @@ class Refusal:
 
 
 def opened(
-    connection: Connection, association_id: str, calling_ae: str, called_ae: str, address: str
+    connection: Connection,
+    association_id: str,
+    calling_ae: str,
+    called_ae: str,
+    address: str,
+    opened_at: float | None = None,
 ) -> None:
-    """Write that an association was established."""
-    connection.execute(
-        insert(associations).values(
-            id=association_id,
-            calling_ae=calling_ae,
-            called_ae=called_ae,
-            address=address,
-            opened_at=now(),
-        )
-    )
+    """Write that an association was established (now, where no other time is told), once."""
+    values = {
+        "id": association_id,
+        "calling_ae": calling_ae,
+        "called_ae": called_ae,
+        "address": address,
+        "opened_at": now() if opened_at is None else opened_at,
+    }
+    upsert(connection, associations, values, ["id"])
 
 
 def closed(connection: Connection, association_id: str, ended: Ended) -> None:

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, select, update
 
 from orthanc_al.domain import Instance, Origin, OriginKind
 from orthanc_al.ledger.engine import RINGS, upsert
-from orthanc_al.ledger.queue import enqueue
+from orthanc_al.ledger.queue import enqueue_new
 from orthanc_al.ledger.schema import deliveries, instances, reports
 from orthanc_al.pipeline import Step
 
@@ -62,23 +62,46 @@ def add(connection: Connection, instance: Instance, origin: Origin, destinations
     bool
         False where the ledger knew the id already.
     """
-    ours = origin.kind == "own"
-    returned = not ours and _made_by_us(connection, instance.sop_instance_uid)
-    if not upsert(connection, instances, _values(instance, origin, own=ours or returned), ["id"]):
-        return False
-    if returned:
-        return True
-    rows = [
-        {"instance_id": instance.id, "destination": name, "next_at": instance.received_at}
-        for name in dict.fromkeys(destinations)
-        if name != origin.source
-    ]
-    if rows:
-        connection.execute(insert(deliveries), rows)
+    return add_all(connection, [(instance, origin)], destinations) == 1
+
+
+def add_all(
+    connection: Connection, arrived: Sequence[tuple[Instance, Origin]], destinations: Sequence[str]
+) -> int:
+    """Take many instances in, as `add` takes one in, by few statements.
+
+    Returns
+    -------
+    int
+        How many the ledger did not know.
+    """
+    before = _known_among(connection, instances.c.id, [instance.id for instance, _ in arrived])
+    fresh = {instance.id: (instance, origin) for instance, origin in arrived if instance.id not in before}
+    if not fresh:
+        return 0
+    received = [instance.sop_instance_uid for instance, origin in fresh.values() if origin.kind != "own"]
+    made_by_us = _known_among(connection, reports.c.sop_instance_uid, received)
+    rows, to_deliver, to_look_at = [], [], {}
+    for instance, origin in fresh.values():
+        ours = origin.kind == "own"
+        returned = not ours and instance.sop_instance_uid in made_by_us
+        rows.append(_values(instance, origin, own=ours or returned))
+        if returned:
+            continue
+        to_deliver += [
+            {"instance_id": instance.id, "destination": name, "next_at": instance.received_at}
+            for name in dict.fromkeys(destinations)
+            if name != origin.source
+        ]
+        if not ours:
+            to_look_at[instance.id] = instance.received_at
+    # Another listener that recovers the same spool may have been first since: then nothing is done twice.
+    upsert(connection, instances, rows, ["id"])
+    if to_deliver:
+        upsert(connection, deliveries, to_deliver, ["instance_id", "destination"])
         connection.info[RINGS] = True
-    if not ours:
-        enqueue(connection, Step.ARRIVE, instance.id, instance.received_at)
-    return True
+    enqueue_new(connection, Step.ARRIVE, to_look_at)
+    return len(fresh)
 
 
 def get(connection: Connection, instance_id: str) -> KnownInstance | None:
@@ -143,9 +166,11 @@ def images_of(known: Sequence[KnownInstance]) -> list[KnownInstance]:
     return [one for one in images if _FOR_PROCESSING.get(one.instance.sop_class_uid) not in classes]
 
 
-def _made_by_us(connection: Connection, sop_instance_uid: str) -> bool:
-    query = select(reports.c.sop_instance_uid).where(reports.c.sop_instance_uid == sop_instance_uid)
-    return connection.execute(query).first() is not None
+def _known_among(connection: Connection, column: ColumnElement[str], values: Sequence[str]) -> set[str]:
+    """Return which of the values are in a column."""
+    if not values:
+        return set()
+    return set(connection.execute(select(column).where(column.in_(values))).scalars())
 
 
 def _values(instance: Instance, origin: Origin, *, own: bool) -> dict[str, Any]:

@@ -7,11 +7,11 @@ one takes the job.
 """
 
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, or_, select, text, update
 
 from orthanc_al.errors import LeaseLostError
 from orthanc_al.ledger.engine import Ledger, upsert
@@ -79,6 +79,24 @@ def enqueue(connection: Connection, step: Step, subject: str, run_at: float, *, 
     if not upsert(connection, jobs, values, ["step", "subject"], where=jobs.c.state == "ready"):
         late = and_(waiting, jobs.c.run_at > run_at) if sooner else waiting
         connection.execute(update(jobs).where(late).values(run_at=run_at))
+
+
+def enqueue_new(connection: Connection, step: Step, subjects: Mapping[str, float]) -> None:
+    """Put a job on the queue for each subject, at its time, but where one waits already."""
+    created_at = now()
+    rows = [
+        {
+            "step": step.value,
+            "subject": subject,
+            "state": "ready",
+            "run_at": run_at,
+            "attempts": 0,
+            "created_at": created_at,
+        }
+        for subject, run_at in subjects.items()
+    ]
+    if rows:  # many rows at once take a condition as text alone
+        upsert(connection, jobs, rows, ["step", "subject"], where=text("state = 'ready'"))
 
 
 class WorkQueue:
@@ -263,4 +281,14 @@ def _check(rows: int, job: Job) -> None:
         raise LeaseLostError(f"{job.step} of {job.subject}: the lease ran out, another worker has the job")
 
 
-__all__ = ["MAX_ATTEMPTS", "Job", "Outcome", "WorkQueue", "counts", "enqueue", "release_dead", "requeue"]
+__all__ = [
+    "MAX_ATTEMPTS",
+    "Job",
+    "Outcome",
+    "WorkQueue",
+    "counts",
+    "enqueue",
+    "enqueue_new",
+    "release_dead",
+    "requeue",
+]

@@ -1,8 +1,10 @@
 """Taking instances in: bytes into the spool, then the answer; nothing is decoded on this path."""
 
 from orthanc_al.receive.archive import Archive
-from orthanc_al.receive.intake import Intake, Session
+from orthanc_al.receive.intake import Intake
+from orthanc_al.receive.recorder import Recorder
 from orthanc_al.receive.recovery import recover
+from orthanc_al.receive.session import Session
 from orthanc_al.receive.storage_scp import Listener
 
-__all__ = ["Archive", "Intake", "Listener", "Session", "recover"]
+__all__ = ["Archive", "Intake", "Listener", "Recorder", "Session", "recover"]

@@ -1,144 +1,110 @@
-"""From received bytes to a durable file and its ledger row: what stands behind status 0x0000.
+"""From received bytes to a durable file: what stands behind status 0x0000.
 
-The wire's side calls `Intake.store` and knows nothing of spool and ledger; this side knows nothing of
-the wire.
+The wire's side calls `Intake.open` and knows nothing of the spool; this side knows nothing of the wire. The
+ledger's row follows behind the answer (`orthanc_al.receive.recorder`), since the file alone is enough
+to rebuild it.
 """
 
-import threading
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, Protocol
 
-from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
-
-from orthanc_al.domain import Instance, Origin
+from orthanc_al.dicom.command import StoreRequest
+from orthanc_al.domain import Instance
 from orthanc_al.errors import StorageError
-from orthanc_al.ledger import Ledger, associations, instances
 from orthanc_al.observe import logger
-from orthanc_al.spool import Spool
+from orthanc_al.receive.session import Session
+from orthanc_al.spool import Spool, SpoolWriter
 
 SUCCESS: Final = 0x0000
+PROCESSING_FAILURE: Final = 0x0110  # PS3.7 C.5.18
 OUT_OF_RESOURCES: Final = 0xA700  # PS3.4 table B.2-1
 
 _log = logger("receive")
 
 
-@dataclass
-class Session:
-    """An association while it lasts; it is written into the ledger with its first instance.
+class Records(Protocol):
+    """What is told of each durable instance."""
 
-    Attributes
-    ----------
-    origin
-        What all its instances have in common.
-    address
-        The peer's IP address.
-    stored
-        Instances that came by it.
-    known
-        Whether the ledger has its row.
-    ended
-        How it ended, None while it lasts.
+    def received(self, session: Session, instance: Instance) -> None:
+        """Note that it is in the spool; must neither wait nor raise."""
+
+
+class Arriving:
+    """One data set on its way into the spool (an `orthanc_al.dicom.inbox.Incoming`).
+
+    Whatever goes wrong, nothing of it is kept and the rest passes: 0xA700 where the spool can't take it, so
+    that the peer tries again later; 0x0110 where the program fails.
     """
 
-    origin: Origin
-    address: str
-    stored: int = 0
-    known: bool = False
-    ended: associations.Ended | None = None
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    def __init__(self, session: Session, request: StoreRequest, spool: Spool, records: Records) -> None:
+        self._session = session
+        self._request = request
+        self._records = records
+        self._writer: SpoolWriter | None = None
+        self._status = SUCCESS
+        try:
+            self._writer = spool.open_writer(
+                request.sop_class_uid, request.sop_instance_uid, request.transfer_syntax_uid, session.origin
+            )
+        except Exception as error:  # noqa: BLE001 - a named border: one bad object must not end the association
+            self._fail(error)
 
-    @property
-    def id(self) -> str:
-        """The association's id."""
-        return self.origin.association_id or ""
+    def write(self, parts: Sequence[memoryview]) -> None:
+        """Append to the file."""
+        if self._writer is None:
+            return
+        try:
+            self._writer.write_all(parts)
+        except Exception as error:  # noqa: BLE001 - the same border
+            self._fail(error)
+
+    def finish(self) -> int:
+        """Make the file durable and return the C-STORE status: 0x0000 only once it is."""
+        if self._writer is None:
+            return self._status
+        try:
+            instance = self._writer.commit()
+        except Exception as error:  # noqa: BLE001 - the same border
+            self._fail(error)
+            return self._status
+        self._session.stored += 1
+        self._records.received(self._session, instance)
+        return SUCCESS
+
+    def drop(self) -> None:
+        """Remove what was written."""
+        if self._writer is not None:
+            self._writer.abort()
+            self._writer = None
+
+    def _fail(self, error: Exception) -> None:
+        self.drop()
+        foreseen = isinstance(error, StorageError)
+        self._status = OUT_OF_RESOURCES if foreseen else PROCESSING_FAILURE
+        _log.error(
+            "instance_not_taken" if foreseen else "store_crashed",
+            sop_instance_uid=self._request.sop_instance_uid,
+            source=self._session.origin.source,
+            error=str(error),
+            exc_info=not foreseen,
+        )
 
 
 class Intake:
-    """Makes received data sets durable and known.
+    """Takes data sets into the spool.
 
     Parameters
     ----------
-    spool, ledger
+    spool
         Where they go.
-    destinations
-        Names of the peers that get every instance.
+    records
+        What is told of each.
     """
 
-    def __init__(self, spool: Spool, ledger: Ledger, destinations: Sequence[str]) -> None:
+    def __init__(self, spool: Spool, records: Records) -> None:
         self._spool = spool
-        self._ledger = ledger
-        self._destinations = tuple(destinations)
-        self.behind = threading.Event()  # set while the spool has files that the ledger has not
+        self._records = records
 
-    def store(
-        self,
-        session: Session,
-        sop_class_uid: str,
-        sop_instance_uid: str,
-        transfer_syntax_uid: str,
-        chunks: Iterable[bytes | memoryview],
-    ) -> int:
-        """Take one data set in and return the C-STORE status to answer with.
-
-        0x0000 is returned only once the file is durable. Where the ledger can't be written then (locked,
-        its disk full), the answer is 0x0000 all the same, since the file alone is enough to rebuild the
-        row: `behind` is set, and `recover` makes up for it. 0xA700 where the spool can't take the file:
-        nothing of it is kept, and the peer is to try again later.
-        """
-        try:
-            with self._spool.open_writer(
-                sop_class_uid, sop_instance_uid, transfer_syntax_uid, session.origin
-            ) as writer:
-                for chunk in chunks:
-                    writer.write(chunk)
-                instance = writer.commit()
-        except StorageError as error:
-            _log.error(
-                "instance_not_taken",
-                sop_instance_uid=sop_instance_uid,
-                source=session.origin.source,
-                error=str(error),
-            )
-            return OUT_OF_RESOURCES
-        session.stored += 1
-        self._record(session, instance)
-        return SUCCESS
-
-    def end(self, session: Session, ended: associations.Ended) -> None:
-        """Note how an association ended; one that brought nothing is not kept."""
-        with session.lock:
-            if session.ended is not None:
-                return
-            session.ended = ended
-            known = session.known
-        if not session.stored:
-            return
-        _log.info("association_ended", source=session.origin.source, how=ended, instances=session.stored)
-        if known:
-            try:
-                with self._ledger.write() as connection:
-                    associations.closed(connection, session.id, ended)
-            except SQLAlchemyError as error:
-                # It counts as open until the listener starts again: studies wait for quiet time meanwhile.
-                _log.error("association_end_not_written", association=session.id, error=str(error))
-
-    def _record(self, session: Session, instance: Instance) -> None:
-        try:
-            with session.lock:
-                with self._ledger.write() as connection:
-                    if not session.known:
-                        self._write_session(connection, session)
-                    instances.add(connection, instance, session.origin, self._destinations)
-                session.known = True
-        except SQLAlchemyError as error:
-            self.behind.set()
-            _log.error("ledger_not_written", instance=instance.id, error=str(error))
-
-    @staticmethod
-    def _write_session(connection: Connection, session: Session) -> None:
-        origin = session.origin
-        associations.opened(connection, session.id, origin.calling_ae, origin.called_ae, session.address)
-        if session.ended is not None:  # the connection broke while its last instance was made durable
-            associations.closed(connection, session.id, session.ended)
+    def open(self, session: Session, request: StoreRequest) -> Arriving:
+        """Begin to take a data set in."""
+        return Arriving(session, request, self._spool, self._records)

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from sqlalchemy.exc import DataError, IntegrityError
+
 from orthanc_al.errors import SpoolFileError
 from orthanc_al.ledger import Ledger, instances
 from orthanc_al.observe import logger
@@ -37,8 +39,11 @@ def recover(spool: Spool, ledger: Ledger, destinations: Sequence[str]) -> int:
         except SpoolFileError as error:
             _log.error("spool_file_unreadable", instance=instance_id, error=str(error))
             continue
-        with ledger.write() as connection:
-            rebuilt += instances.add(connection, instance, origin, destinations)
+        try:
+            with ledger.write() as connection:
+                rebuilt += instances.add(connection, instance, origin, destinations)
+        except (DataError, IntegrityError) as error:  # one that the ledger can't hold stops no other
+            _log.error("not_for_the_ledger", instance=instance_id, error=str(error.orig))
     if rebuilt:
         _log.warning("instances_recovered", instances=rebuilt)
     return rebuilt

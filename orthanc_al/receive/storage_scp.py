@@ -1,29 +1,30 @@
 """The listener: a Storage SCP (PS3.4 annex B) with C-ECHO, on pynetdicom's acceptor."""
 
 import socket
-import threading
 import uuid
 import weakref
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 from pynetdicom import evt
 from pynetdicom.pdu_primitives import A_RELEASE
 from sqlalchemy.exc import SQLAlchemyError
 
 from orthanc_al.dicom import Peer
-from orthanc_al.dicom.acceptor import Acceptor
+from orthanc_al.dicom.acceptor import Acceptor, Preference
+from orthanc_al.dicom.command import StoreRequest
+from orthanc_al.dicom.inbox import DataPath, Incoming
 from orthanc_al.domain import Origin
 from orthanc_al.ledger import Ledger, associations
-from orthanc_al.observe import logger
-from orthanc_al.receive.intake import Intake, Session
+from orthanc_al.observe import logger, now
+from orthanc_al.receive.intake import Intake
 from orthanc_al.receive.policy import Accept, Decision, decide
+from orthanc_al.receive.recorder import Recorder
 from orthanc_al.receive.recovery import recover
+from orthanc_al.receive.session import Session
 from orthanc_al.spool import Spool
 
-_PROCESSING_FAILURE: Final = 0x0110  # PS3.7 C.5.18
 _REJECTED_PERMANENT, _BY_SERVICE_USER = 0x01, 0x01  # PS3.8 9.3.4
-_RETRY_SECONDS: Final = 5.0
 
 _log = logger("receive")
 
@@ -45,6 +46,10 @@ class Listener:
         Names of the peers that get every instance.
     maximum_associations
         How many at once.
+    data_path
+        ``fast`` or ``plain`` (`orthanc_al.dicom.acceptor`).
+    preference
+        Which of the transfer syntaxes that a requestor proposes are accepted; None: its first one.
     """
 
     def __init__(
@@ -59,6 +64,8 @@ class Listener:
         ledger: Ledger,
         destinations: Sequence[str],
         maximum_associations: int = 64,
+        data_path: DataPath = "fast",
+        preference: Preference | None = None,
     ) -> None:
         self._ae_title = ae_title
         self._peers = tuple(peers)
@@ -66,10 +73,9 @@ class Listener:
         self._spool = spool
         self._ledger = ledger
         self._destinations = tuple(destinations)
-        self._intake = Intake(spool, ledger, destinations)
+        self._recorder = Recorder(ledger, spool, destinations)
+        self._intake = Intake(spool, self._recorder)
         self._sessions: weakref.WeakKeyDictionary[Any, Session] = weakref.WeakKeyDictionary()
-        self._stopping = threading.Event()
-        self._catching_up = threading.Thread(target=self._catch_up, name="listener-recovery", daemon=True)
         self._acceptor = Acceptor(
             ae_title,
             host,
@@ -77,17 +83,29 @@ class Listener:
             maximum_associations,
             [
                 (evt.EVT_REQUESTED, self._on_requested),
-                (evt.EVT_C_STORE, self._on_store),
                 (evt.EVT_DIMSE_RECV, self._on_message),
                 (evt.EVT_ACSE_RECV, self._on_acse),
                 (evt.EVT_CONN_CLOSE, self._on_closed),
             ],
+            inbox=self._begin,
+            data_path=data_path,
+            preference=preference,
         )
 
     @property
     def port(self) -> int:
         """The port that it listens on."""
         return self._acceptor.port
+
+    @property
+    def data_path(self) -> DataPath:
+        """By which data path it receives."""
+        return self._acceptor.data_path
+
+    @property
+    def objection(self) -> str | None:
+        """Why it does not use the fast data path though it was to; None where it does as it was told."""
+        return self._acceptor.objection
 
     def start(self) -> None:
         """Rebuild what an earlier listener left undone, then take associations."""
@@ -96,16 +114,20 @@ class Listener:
         if lost:
             _log.warning("associations_lost", associations=lost)
         recover(self._spool, self._ledger, self._destinations)
-        self._catching_up.start()
+        self._recorder.start()
         self._acceptor.start()
-        _log.info("listener_started", ae_title=self._ae_title, port=self.port, accept=self._accept)
+        _log.info(
+            "listener_started",
+            ae_title=self._ae_title,
+            port=self.port,
+            accept=self._accept,
+            data_path=self.data_path,
+        )
 
     def stop(self) -> None:
         """Take nothing new; what was acknowledged is safe."""
-        self._stopping.set()
         self._acceptor.stop()
-        if self._catching_up.is_alive():
-            self._catching_up.join()
+        self._recorder.stop()
 
     def _on_requested(self, event: Any) -> None:
         association = event.assoc
@@ -128,7 +150,7 @@ class Listener:
             association.kill()
             return
         origin = Origin(calling, called, self._ae_title, decision.source, uuid.uuid4().hex, "dicom")
-        self._sessions[association] = Session(origin, address)
+        self._sessions[association] = Session(origin, address, now())
 
     def _note_refusal(self, decision: Decision, calling: str, called: str, address: str) -> None:
         _log.warning(
@@ -151,20 +173,8 @@ class Listener:
         except SQLAlchemyError as error:
             _log.error("refusal_not_written", error=str(error))
 
-    def _on_store(self, event: Any) -> int:
-        request = event.request
-        try:
-            with request.DataSet.getbuffer() as data_set:
-                return self._intake.store(
-                    self._sessions[event.assoc],
-                    str(request.AffectedSOPClassUID),
-                    str(request.AffectedSOPInstanceUID),
-                    str(event.context.transfer_syntax),
-                    (data_set,),
-                )
-        except Exception:  # noqa: BLE001 - a named border: one bad object must not end the association
-            _log.error("store_crashed", sop_instance_uid=str(request.AffectedSOPInstanceUID), exc_info=True)
-            return _PROCESSING_FAILURE
+    def _begin(self, association: Any, request: StoreRequest) -> Incoming:
+        return self._intake.open(self._sessions[association], request)
 
     def _on_message(self, event: Any) -> None:
         """Abort on a C-STORE request without a UID or data set, which pynetdicom would leave unanswered."""
@@ -182,24 +192,12 @@ class Listener:
         session = self._sessions.get(event.assoc)
         if session is not None and isinstance(event.primitive, A_RELEASE):
             # All its requests have been answered by now: it is what a peer releases after.
-            self._intake.end(session, "released")
+            self._recorder.ended(session, "released")
 
     def _on_closed(self, event: Any) -> None:
         session = self._sessions.get(event.assoc)
         if session is not None:
-            self._intake.end(session, "aborted")
-
-    def _catch_up(self) -> None:
-        """Rebuild rows that could not be written when their instance came."""
-        while not self._stopping.wait(_RETRY_SECONDS):
-            if not self._intake.behind.is_set():
-                continue
-            self._intake.behind.clear()
-            try:
-                recover(self._spool, self._ledger, self._destinations)
-            except Exception as error:  # noqa: BLE001 - a named border: rows are caught up with all the same
-                self._intake.behind.set()
-                _log.error("ledger_not_written", error=str(error))
+            self._recorder.ended(session, "aborted")
 
 
 def _addresses(peer: Peer, calling_ae: str) -> frozenset[str]:

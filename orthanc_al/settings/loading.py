@@ -25,6 +25,7 @@ from orthanc_al.settings.sections import (
     Log,
     Model,
     Orthanc,
+    Receive,
     Report,
     Review,
     Site,
@@ -48,6 +49,7 @@ class Settings(BaseSettings):
     _secrets: ClassVar[Path | None] = None
 
     dicom: Dicom = Dicom()
+    receive: Receive = Receive()
     storage: Storage = Storage()
     archive: Archive = Archive()
     orthanc: Orthanc = Orthanc()

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -55,7 +55,16 @@ class SpoolWriter:
         return self._instance.id
 
     def write(self, chunk: bytes | memoryview) -> None:
-        """Append bytes of the data set.
+        """Append bytes of the data set; raises as `write_all`."""
+        self.write_all((memoryview(chunk),))
+
+    def write_all(self, parts: Sequence[memoryview]) -> None:
+        """Append pieces of the data set, many with one call of the system.
+
+        Parameters
+        ----------
+        parts
+            Views of bytes, at most 1024 (IOV_MAX).
 
         Raises
         ------
@@ -64,9 +73,14 @@ class SpoolWriter:
         StorageError
             The disk answers with another error.
         """
-        view = memoryview(chunk)
-        self._write(view)
-        self._size += view.nbytes
+        size = sum(part.nbytes for part in parts)
+        with _disk_errors(self._instance.id):
+            written = os.writev(self._file, parts)
+        for part in parts if written < size else ():  # a disk that is nearly full takes a part of it
+            if written < part.nbytes:
+                self._write(part[written:])
+            written = max(0, written - part.nbytes)
+        self._size += size
 
     def commit(self) -> Instance:
         """Make the file durable under its own name, then return what it is.

@@ -14,7 +14,12 @@ def run(settings: Settings, ledger: Ledger, stop: threading.Event, detail: dict[
     ports.bind("dicom.port", settings.dicom.host, settings.dicom.port).close()  # for what it says if taken
     listener = build(settings, ledger)
     listener.start()
-    detail.update(state="ready", port=settings.dicom.port, accept=settings.dicom.accept)
+    detail.update(
+        state="ready",
+        port=settings.dicom.port,
+        accept=settings.dicom.accept,
+        data_path=listener.data_path if listener.objection is None else f"plain: {listener.objection}",
+    )
     stop.wait()
     listener.stop()
 
@@ -31,4 +36,5 @@ def build(settings: Settings, ledger: Ledger) -> Listener:
         ledger=ledger,
         destinations=building.names(settings, "destination"),
         maximum_associations=settings.dicom.max_associations,
+        data_path=settings.receive.data_path,
     )

@@ -4,7 +4,7 @@ from orthanc_al.settings.sections.base import LOOPBACK
 from orthanc_al.settings.sections.program import Log, Site, Web
 from orthanc_al.settings.sections.reading import Learn, Report, Review, TargetMinutes, Triage
 from orthanc_al.settings.sections.scoring import Assemble, Inference, Model
-from orthanc_al.settings.sections.wire import Archive, Dicom, Orthanc, Peer, Storage
+from orthanc_al.settings.sections.wire import Archive, Dicom, Orthanc, Peer, Receive, Storage
 
 __all__ = [
     "LOOPBACK",
@@ -17,6 +17,7 @@ __all__ = [
     "Model",
     "Orthanc",
     "Peer",
+    "Receive",
     "Report",
     "Review",
     "Site",

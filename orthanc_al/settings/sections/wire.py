@@ -54,6 +54,12 @@ class Dicom(Section):
         return self
 
 
+class Receive(Section):
+    """How the listener reads what comes by C-STORE."""
+
+    data_path: Literal["fast", "plain"] = "fast"
+
+
 class Storage(Section):
     """Where things are kept."""
 

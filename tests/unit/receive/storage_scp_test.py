@@ -15,7 +15,7 @@ from orthanc_al.dicom import Association, Peer, Proposal, command, echo, pdata
 from orthanc_al.errors import PeerUnreachableError
 from orthanc_al.ledger import Ledger, associations, instances
 from orthanc_al.ledger.schema import associations as association_rows
-from orthanc_al.receive import Listener, intake, storage_scp
+from orthanc_al.receive import Listener, recorder
 from orthanc_al.spool import Spool
 from tests.support.wire import CT, EXPLICIT, IMPLICIT, JPEG, data_set, until
 
@@ -85,9 +85,12 @@ def test_what_is_acknowledged_is_in_spool_and_ledger(
             assert bytes(file.data_set) == data_set("1.2.3")
             assert file.origin.calling_ae == "CT"
             assert file.origin.source == "ct"
-        with ledger.read() as connection:
-            known = instances.get(connection, instance_id)
-        assert known is not None
+
+        def row() -> instances.KnownInstance | None:
+            with ledger.read() as connection:
+                return instances.get(connection, instance_id)
+
+        known = until(row)  # it follows the answer
         assert known.association_id == file.origin.association_id
         assert _ended(ledger) == [None]
     until(lambda: _ended(ledger) == ["released"])
@@ -226,7 +229,7 @@ def test_an_unforeseen_fault_is_a_processing_failure_and_the_association_goes_on
 ) -> None:
     with _open(listen()) as association:
         with monkeypatch.context() as broken:
-            broken.setattr(intake.Intake, "store", lambda *_: 1 / 0)
+            broken.setattr(Spool, "open_writer", lambda *_: 1 / 0)
             assert _send(association, "1.2.3", b"abc") == 0x0110
         assert _send(association, "1.2.3", b"abc") == 0
 
@@ -243,7 +246,7 @@ def test_associations_of_a_listener_that_died_are_lost(
 def test_rows_that_could_not_be_written_are_written_later(
     listen: Callable[..., Listener], ledger: Ledger, spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage_scp, "_RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(recorder, "RETRY_SECONDS", 0.05)
     listener = listen()
     real = Ledger.write
 
