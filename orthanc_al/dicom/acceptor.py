@@ -4,6 +4,7 @@ Every storage SOP class, private and unknown ones too, in the transfer syntax th
 first: nothing is decoded here, so nothing needs to be known.
 """
 
+import gc
 import socket
 import struct
 import threading
@@ -27,6 +28,7 @@ is taken."""
 
 _MAXIMUM_LENGTH: Final = 131072
 _BACKLOG: Final = 128
+_COLLECT_AFTER: Final = 64  # associations
 _NETWORK_TIMEOUT: Final = 120.0  # an association that is silent for so long is aborted
 _READ_TIMEOUT: Final = struct.pack("ll", 120, 0)  # the same, within a PDU (SO_RCVTIMEO: struct timeval)
 
@@ -48,6 +50,17 @@ class _Server(AssociationServer):
     """Makes an association of each connection; that has a thread of its own, so this needs none more."""
 
     request_queue_size = _BACKLOG
+    _since_collection = 0
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        super().process_request(request, client_address)
+        self._since_collection += 1
+
+    def service_actions(self) -> None:
+        # pynetdicom's associations are cycles; its own server stops all threads for them every half minute.
+        if self._since_collection >= _COLLECT_AFTER:
+            self._since_collection = 0
+            gc.collect()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         del request
@@ -116,7 +129,7 @@ class Acceptor:
         servers.append(self._server)
         self.port = int(self._server.server_address[1])
         self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.2}, name="acceptor", daemon=True
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, name="acceptor", daemon=True
         )
 
     def start(self) -> None:

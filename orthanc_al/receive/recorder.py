@@ -116,9 +116,8 @@ class Recorder:
                 recover(self._spool, self._ledger, self._destinations)
                 self._spool_is_ahead = False
         except Exception as error:  # noqa: BLE001 - a named border: rows are caught up with all the same
-            _log.error(
-                "ledger_not_written", error=str(getattr(error, "orig", error)), waiting=len(self._waiting)
-            )
+            cause = getattr(error, "orig", error)  # without the statement
+            _log.error("ledger_not_written", error=str(cause), waiting=len(self._waiting))
             return False
         return True
 
