@@ -31,14 +31,38 @@ def requeue(
 ) -> None:
     """Give quarantined work, what was left behind, and refused deliveries another try."""
     settings = of(context).settings()
-    known = [peer.name for peer in settings.dicom.peers]
-    if destination and destination not in known:
-        raise ConfigurationError(f"No peer is named {destination}; configured: {', '.join(known) or 'none'}.")
+    if destination:
+        _check_peer(settings, destination)
     with open_ledger(settings) as ledger, ledger.write() as connection:
         jobs = queue.requeue(connection, subject or None) + promises.take_up(connection, subject or None)
-        sent = deliveries.try_again(connection, destination) if destination else 0
+        wanted = destination or subject
+        sent = deliveries.try_again(connection, destination or None, subject or None) if wanted else 0
         trail.record(connection, by, "work_requeued", subject or "all", jobs=jobs, deliveries=sent)
     out.print(f"{jobs} job(s) and {sent} refused delivery(ies) will be tried again.")
+
+
+def cancel(
+    context: typer.Context,
+    destination: Annotated[str, typer.Argument(help="A peer's name, also of one that is gone.")],
+    subject: Annotated[str, typer.Argument(help="Study or instance; else all that waits for it.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    by: Actor = "unknown",
+) -> None:
+    """Give up deliveries to a peer that wait or were refused; `requeue` takes them up again."""
+    if not yes:
+        typer.confirm(f"{destination} will never get {subject or 'what waits for it'}. Cancel?", abort=True)
+    with open_ledger(of(context).settings()) as ledger, ledger.write() as connection:
+        given_up = deliveries.cancel(connection, destination, subject or None, f"cancelled by {by}")
+        trail.record(
+            connection, by, "deliveries_cancelled", subject or "all", destination=destination, number=given_up
+        )
+    out.print(f"{given_up} delivery(ies) to {destination} cancelled.")
+
+
+def _check_peer(settings: Settings, name: str) -> None:
+    known = [peer.name for peer in settings.dicom.peers]
+    if name not in known:
+        raise ConfigurationError(f"No peer is named {name}; configured: {', '.join(known) or 'none'}.")
 
 
 def backup(
@@ -89,6 +113,6 @@ def config_check(context: typer.Context) -> None:
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
-    for command in (migrate, requeue, backup, forget):
+    for command in (migrate, requeue, cancel, backup, forget):
         app.command()(command)
     app.add_typer(config_commands, name="config")

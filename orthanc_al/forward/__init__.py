@@ -1,6 +1,7 @@
 """Passing instances on: every one to every destination, as it came, for as long as it takes."""
 
+from orthanc_al.forward.breaker import Trouble
 from orthanc_al.forward.cleaning import clean
 from orthanc_al.forward.forwarder import Forwarder
 
-__all__ = ["Forwarder", "clean"]
+__all__ = ["Forwarder", "Trouble", "clean"]

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import Connection, and_, bindparam, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, func, or_, select, update
 
 from orthanc_al.domain import Instance
+from orthanc_al.ledger.engine import RINGS
 from orthanc_al.ledger.schema import deliveries, instances, jobs, selections, studies
 from orthanc_al.observe import now
 
@@ -20,6 +21,7 @@ class DeliveryState(StrEnum):
     WAITING = "waiting"
     SENT = "sent"
     WARNING = "warning"  # delivered, and the destination had a remark (0xBxxx)
+    COMMITTED = "committed"  # delivered, and the destination has committed itself to keep it
     REFUSED = "refused"
     CANCELLED = "cancelled"
 
@@ -136,23 +138,70 @@ _LATER: Final = (
 )
 
 
-def try_again(connection: Connection, destination: str | None = None) -> int:
-    """Put refused deliveries (to one destination) back to waiting; return how many.
+def try_again(connection: Connection, destination: str | None = None, subject: str | None = None) -> int:
+    """Put refused deliveries back to waiting, and have those that wait for their time sent now.
 
     For `orthanc-al requeue`, once whatever the destination did not like is mended there. Only where the
     file is still in the spool.
+
+    Parameters
+    ----------
+    destination, subject
+        Only to this one; only of this study or instance. Where both are named, a cancelled delivery is
+        taken up again too.
+
+    Returns
+    -------
+    int
+        Number of deliveries that were at their end and are not any more.
     """
-    spooled = select(instances.c.id).where(instances.c.spooled)
+    at_end = [DeliveryState.REFUSED, *([DeliveryState.CANCELLED] if destination and subject else [])]
+    where = (*_of(destination, subject), deliveries.c.instance_id.in_(_spooled()))
+    due_now = deliveries.c.state == DeliveryState.WAITING
+    connection.execute(update(deliveries).where(*where, due_now).values(next_at=now()))
+    changed = connection.execute(
+        update(deliveries)
+        .where(*where, deliveries.c.state.in_(at_end))
+        .values(state=DeliveryState.WAITING, next_at=now(), attempts=0, done_at=None)
+    )
+    connection.info[RINGS] = True
+    return int(changed.rowcount)
+
+
+def cancel(connection: Connection, destination: str, subject: str | None, reason: str) -> int:
+    """Give up deliveries to one destination that wait or were refused; return how many.
+
+    Parameters
+    ----------
+    subject
+        Only of this study or instance; None for all.
+    reason
+        Kept with each of them.
+    """
     changed = connection.execute(
         update(deliveries)
         .where(
-            deliveries.c.state == DeliveryState.REFUSED,
-            deliveries.c.instance_id.in_(spooled),
-            *([deliveries.c.destination == destination] if destination else []),
+            *_of(destination, subject),
+            deliveries.c.state.in_([DeliveryState.WAITING, DeliveryState.REFUSED]),
         )
-        .values(state=DeliveryState.WAITING, next_at=now(), done_at=None)
+        .values(state=DeliveryState.CANCELLED, error=reason, done_at=now())
     )
     return int(changed.rowcount)
+
+
+def _of(destination: str | None, subject: str | None) -> list[ColumnElement[bool]]:
+    """Return the conditions for deliveries to a destination, of a study or instance."""
+    found: list[ColumnElement[bool]] = []
+    if destination:
+        found.append(deliveries.c.destination == destination)
+    if subject:
+        of_study = select(instances.c.id).where(instances.c.study_instance_uid == subject)
+        found.append(or_(deliveries.c.instance_id == subject, deliveries.c.instance_id.in_(of_study)))
+    return found
+
+
+def _spooled() -> Select[tuple[str]]:
+    return select(instances.c.id).where(instances.c.spooled)
 
 
 def counts(connection: Connection) -> dict[tuple[str, DeliveryState], int]:
@@ -175,18 +224,27 @@ def oldest_waiting(connection: Connection) -> dict[str, float]:
 
 
 def cleanable(
-    connection: Connection, before: float, limit: int, destinations: Collection[str]
+    connection: Connection,
+    before: float,
+    limit: int,
+    destinations: Collection[str],
+    committing: Collection[str] = (),
 ) -> Sequence[str]:
     """Return ids of spooled instances that nothing needs any more.
 
-    Received before ``before``, delivered everywhere, with no work open for them or their study. What no
-    destination has is never cleanable: a refused delivery holds its file until it is mended, and where
-    no destination was configured ours is the only copy, unless it came from a destination. The images
-    of an audit that is not signed yet are kept for its report.
+    Received before ``before``, delivered everywhere (to those of ``committing``: and committed to), with
+    no work open for them or their study. What no destination has is never cleanable: a refused delivery
+    holds its file until it is mended or cancelled, and where no destination was configured, or all were
+    cancelled, ours is the only copy, unless it came from a destination. The images of an audit that is
+    not signed yet are kept for its report.
     """
     of_instance = deliveries.c.instance_id == instances.c.id
-    arrived = deliveries.c.state.in_([DeliveryState.SENT, DeliveryState.WARNING])
-    undone = select(deliveries.c.id).where(of_instance, ~arrived)
+    arrived = deliveries.c.state == DeliveryState.COMMITTED
+    arrived |= deliveries.c.state.in_([DeliveryState.SENT, DeliveryState.WARNING]) & (
+        deliveries.c.destination.not_in(committing)
+    )
+    given_up = deliveries.c.state == DeliveryState.CANCELLED
+    undone = select(deliveries.c.id).where(of_instance, ~arrived, ~given_up)
     elsewhere = or_(
         select(deliveries.c.id).where(of_instance, arrived).exists(),
         instances.c.source.in_(destinations),

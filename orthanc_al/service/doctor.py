@@ -11,7 +11,17 @@ from typing import Any, Final
 from orthanc_al.dicom import echo
 from orthanc_al.errors import LedgerError, OrthancAlError, OrthancError, SpoolFileError
 from orthanc_al.inference import load_package
-from orthanc_al.ledger import Ledger, associations, deliveries, facts, instances, models, processes, promises
+from orthanc_al.ledger import (
+    Ledger,
+    associations,
+    deliveries,
+    destinations,
+    facts,
+    instances,
+    models,
+    processes,
+    promises,
+)
 from orthanc_al.observe import now
 from orthanc_al.service import building, child
 from orthanc_al.service.finding import Finding, fine, note, problem
@@ -119,6 +129,7 @@ def _deliveries(settings: Settings, ledger: Ledger) -> Iterator[Finding]:
     with ledger.read() as connection:
         counted = deliveries.counts(connection)
         oldest = deliveries.oldest_waiting(connection)
+        known = destinations.known(connection)
         never = {
             peer.name: promises.instances_without_delivery(connection, peer.name)
             for peer in settings.dicom.peers
@@ -139,9 +150,10 @@ def _deliveries(settings: Settings, ledger: Ledger) -> Iterator[Finding]:
                 f"{text}: mend it there, then `orthanc-al requeue --destination {name}` tries again",
             )
         elif age > _LATE_SECONDS:
-            yield problem(
-                f"to {name}", f"{text}; the oldest has waited {age / 3600:.1f} hours: is {name} up?"
-            )
+            why = (name in known and known[name].reason) or f"is {name} up?"
+            yield problem(f"to {name}", f"{text}; the oldest has waited {age / 3600:.1f} hours: {why}")
+        elif name in known and known[name].reason:
+            yield note(f"to {name}", f"{text}; tried again by itself: {known[name].reason}")
         else:
             yield fine(f"to {name}", text)
         if never.get(name):

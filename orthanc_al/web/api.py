@@ -6,7 +6,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, HTTPException, Query
 
 from orthanc_al.domain import Tier
-from orthanc_al.ledger import deliveries, details, facts, figures, models, trail, worklist
+from orthanc_al.ledger import deliveries, destinations, details, facts, figures, models, trail, worklist
 from orthanc_al.ledger.deliveries import DeliveryState
 from orthanc_al.web.auth import OrderedHere
 from orthanc_al.web.context import Context, Here
@@ -79,7 +79,9 @@ def read_deliveries(here: Here) -> list[DestinationModel]:
     with here.ledger.read() as connection:
         counted = deliveries.counts(connection)
         oldest = deliveries.oldest_waiting(connection)
-    return [_destination(name, counted, oldest, here.clock()) for name in sorted({key[0] for key in counted})]
+        known = destinations.known(connection)
+    names = sorted({key[0] for key in counted})
+    return [_destination(name, counted, oldest, known.get(name), here.clock()) for name in names]
 
 
 @router.post("/pause", responses={403: {"description": "A foreign page, or no X-Orthanc-AL header."}})
@@ -182,7 +184,11 @@ def _instance(line: details.InstanceLine) -> InstanceModel:
 
 
 def _destination(
-    name: str, counted: dict[tuple[str, DeliveryState], int], oldest: dict[str, float], now: float
+    name: str,
+    counted: dict[tuple[str, DeliveryState], int],
+    oldest: dict[str, float],
+    known: destinations.Destination | None,
+    now: float,
 ) -> DestinationModel:
     def count(*states: DeliveryState) -> int:
         return sum(counted.get((name, state), 0) for state in states)
@@ -191,7 +197,11 @@ def _destination(
         destination=name,
         waiting=count(DeliveryState.WAITING),
         sent=count(DeliveryState.SENT, DeliveryState.WARNING),
+        committed=count(DeliveryState.COMMITTED),
         refused=count(DeliveryState.REFUSED),
         cancelled=count(DeliveryState.CANCELLED),
         oldest_waiting_seconds=max(0.0, now - oldest[name]) if name in oldest else None,
+        fault=known.fault if known else None,
+        reason=known.reason if known else None,
+        since=_time(known.since) if known and known.since is not None else None,
     )

@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 from sqlalchemy import Connection
 
-from orthanc_al.ledger import deliveries, figures
+from orthanc_al.ledger import deliveries, destinations, figures
 from orthanc_al.ledger import queue as work_queue
 from orthanc_al.web import readiness
 from orthanc_al.web.context import Context
@@ -81,6 +81,13 @@ def _of_deliveries(connection: Connection, now: float) -> Iterator[Metric]:
     ages = {(place,): max(0.0, now - at) for place, at in deliveries.oldest_waiting(connection).items()}
     yield _gauge(
         "delivery_oldest_waiting_seconds", "Age of the oldest instance waiting", ["destination"], ages.items()
+    )
+    troubled = {(name, one.fault): 1.0 for name, one in destinations.known(connection).items() if one.fault}
+    yield _gauge(
+        "destination_in_trouble",
+        "1 while a destination is left alone, by what is wrong",
+        ["destination", "fault"],
+        troubled.items(),
     )
 
 

@@ -240,14 +240,18 @@ class ModelsModel(BaseModel):
 
 
 class DestinationModel(BaseModel):
-    """What waits for a destination, and what became of the rest."""
+    """What waits for a destination, what became of the rest, and why it is left alone where it is."""
 
     destination: str
     waiting: int
     sent: int
+    committed: int
     refused: int
     cancelled: int
     oldest_waiting_seconds: float | None
+    fault: str | None
+    reason: str | None
+    since: datetime | None
 
 
 class PauseModel(BaseModel):

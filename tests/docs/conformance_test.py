@@ -16,7 +16,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     Verification,
 )
 
-from orthanc_al.dicom import statuses
+from orthanc_al.dicom import faults, statuses
 from orthanc_al.dicom.acceptor import Acceptor
 from orthanc_al.dicom.transcode import UNCOMPRESSED
 from orthanc_al.domain import Code, concepts
@@ -121,6 +121,14 @@ def test_every_status_received_is_taken_as_the_page_says() -> None:
     assert [tuple(row) for row in said] == [
         (name, TAKEN_AS[row[2]], row[3]) for name, row in zip(ranges, statuses.TABLE, strict=True)
     ]
+
+
+def test_every_fault_is_taken_as_the_page_says() -> None:
+    said = [tuple(row) for row in _rows("4.4 What is done where there is no answer")[1:]]
+    assert said == [
+        (fault.value, meaning, "no" if hands else "yes") for fault, meaning, hands in faults.TABLE
+    ]
+    assert {row[0] for row in faults.TABLE} == set(faults.Fault)
 
 
 def test_the_requestors_identity_and_its_second_choice_of_syntax() -> None:

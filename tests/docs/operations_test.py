@@ -8,7 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from orthanc_al import errors
-from orthanc_al.ledger import Ledger, enqueue
+from orthanc_al.ledger import Ledger, destinations, enqueue
 from orthanc_al.pipeline import Step
 from orthanc_al.web import create_app
 from orthanc_al.web.auth import OPEN_PATH
@@ -33,6 +33,7 @@ def test_the_metrics_and_their_labels_are_those_exposed(ledger: Ledger, tmp_path
     keep_alive(ledger)
     with ledger.write() as connection:
         enqueue(connection, Step.RETRAIN, "cxr-pneumonia", NOW)
+        destinations.in_trouble(connection, "pacs", "no_answer", "silent", NOW, 1)
     text = ask(create_app(ledger, spool=tmp_path, clock=lambda: TWO_DAYS_LATER), "/metrics").text
     exposed = {}
     for family in text_string_to_metric_families(text):

@@ -19,6 +19,13 @@ from orthanc_al.ledger.schema.program import (
     jobs,
     processes,
 )
+from orthanc_al.ledger.schema.services import (
+    commitment_items,
+    commitments,
+    destinations,
+    procedure_steps,
+    source_counts,
+)
 from orthanc_al.ledger.schema.studies import (
     image_scores,
     predictions,
@@ -38,8 +45,11 @@ __all__ = [
     "associations",
     "audit_trail",
     "change_records",
+    "commitment_items",
+    "commitments",
     "datasets",
     "deliveries",
+    "destinations",
     "facts",
     "image_scores",
     "instances",
@@ -48,12 +58,14 @@ __all__ = [
     "models",
     "patient_folds",
     "predictions",
+    "procedure_steps",
     "processes",
     "promotions",
     "reads",
     "refusals",
     "reports",
     "selections",
+    "source_counts",
     "studies",
     "training_cache",
 ]

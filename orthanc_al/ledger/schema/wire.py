@@ -63,7 +63,7 @@ deliveries = Table(
     Column("id", Integer, primary_key=True),
     Column("instance_id", String(32), ForeignKey("instances.id"), nullable=False),
     Column("destination", String(64), nullable=False),
-    # waiting | sent | warning | refused | cancelled
+    # waiting | sent | warning | committed | refused | cancelled
     Column("state", String(16), nullable=False, default="waiting"),
     Column("attempts", Integer, nullable=False, default=0),
     Column("next_at", Float, nullable=False),
