@@ -1,19 +1,25 @@
 """imagecodecs as a decoding plugin of pydicom 3: it releases the interpreter lock, the others hold it.
 
-The size that a codestream declares is read from its own header before anything is decoded, so that 100
-bytes can't ask for gigabytes.
+What pydicom expects of a plugin is kept: colour is left as the codestream has it (Photometric
+Interpretation says what that is), and pixels come in cells of Bits Allocated. Beyond that, a frame can be
+had at a half or a quarter of its size (`REDUCTION`), where its codestream holds smaller versions: JPEG 2000
+and HTJ2K by leaving the highest wavelet levels undecoded (ITU-T T.800 B.5), baseline JPEG by a smaller
+inverse DCT. The other syntaxes come in full.
 """
 
-import struct
+import io
 from typing import Any, Final
 
+import cv2
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from pydicom import uid
 from pydicom.pixels.decoders.base import DecodeRunner, get_decoder
 
 from orthanc_al.errors import UndecodableError
+from orthanc_al.imaging.codestream import declared_size, jpeg_2000_header
 
 PLUGIN: Final = "imagecodecs"
 
@@ -26,36 +32,25 @@ _HTJ2K: Final = (uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K)
 SYNTAXES: Final = frozenset({*_JPEG, *_JPEG_LOSSLESS, *_JPEG_LS, *_JPEG_2000, *_HTJ2K})
 """Transfer syntaxes that imagecodecs decodes here; pydicom and pylibjpeg-rle do the others."""
 
-# JPEG start-of-frame markers (ITU-T T.81 table B.1) and JPEG-LS's SOF55 (ITU-T T.87 C.1.1).
-_FRAME_MARKERS: Final = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
-_STANDALONE: Final = frozenset({0x01, *range(0xD0, 0xD9)})
+REDUCIBLE: Final = frozenset({uid.JPEGBaseline8Bit, *_JPEG_2000, *_HTJ2K})
+"""Transfer syntaxes whose frames can be had smaller than they are."""
+
+REDUCTION: Final = "orthanc_al_reduction"
+"""Option of pydicom's runner: how often the size is halved; rows and columns of the runner follow."""
+REFUSED: Final = "orthanc_al_refused"
+"""Option of pydicom's runner: a list that takes the errors after which no other plugin may try."""
+_WHOLE: Final = "orthanc_al_whole"
+
+_SCALED: Final = {
+    1: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    3: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+}
 
 
 def is_available(transfer_syntax: str) -> bool:
     """Whether the plugin has what it needs for a transfer syntax (pydicom asks this)."""
     return transfer_syntax in SYNTAXES
-
-
-def declared_size(codestream: bytes) -> tuple[int, int]:
-    """Return (rows, columns) that a JPEG, JPEG-LS or JPEG 2000 codestream declares.
-
-    Raises
-    ------
-    UndecodableError
-        It is none of these, or ends before it says so.
-    """
-    if codestream[:4] == b"\xff\x4f\xff\x51":  # SOC, SIZ (ITU-T T.800 A.5.1)
-        if len(codestream) < 24:
-            raise UndecodableError("the JPEG 2000 codestream ends within its header")
-        right, bottom, left, top = struct.unpack_from(">4L", codestream, 8)
-        return bottom - top, right - left
-    if codestream[:8] == b"\0\0\0\x0cjP  ":  # JP2 boxes around the codestream: not DICOM, but seen
-        start = codestream.find(b"\xff\x4f\xff\x51")
-        if start > 0:
-            return declared_size(codestream[start:])
-    if codestream[:2] != b"\xff\xd8":
-        raise UndecodableError("the frame is no JPEG, JPEG-LS or JPEG 2000 codestream")
-    return _jpeg_size(codestream)
 
 
 def decode_frame(source: bytes, runner: DecodeRunner) -> bytearray:
@@ -66,12 +61,17 @@ def decode_frame(source: bytes, runner: DecodeRunner) -> bytearray:
     UndecodableError
         The codestream's size is not the header's.
     """
-    rows, columns = declared_size(source)
-    if (rows, columns) != (runner.rows, runner.columns):
-        raise UndecodableError(
-            f"the codestream is {columns} x {rows} pixels, the header says {runner.columns} x {runner.rows}"
-        )
-    return _in_container(_decode(source, str(runner.transfer_syntax)), runner)
+    whole = runner.get_option(_WHOLE) or (runner.rows, runner.columns)
+    runner.set_option(_WHOLE, whole)
+    _check_size(source, whole, runner)
+    syntax = str(runner.transfer_syntax)
+    reduction = int(runner.get_option(REDUCTION) or 0)
+    decoded = _reduced(source, syntax, reduction) if reduction else None
+    if decoded is None:
+        decoded = _decode(source, syntax, runner.samples_per_pixel)
+    runner.set_option("rows", decoded.shape[0])
+    runner.set_option("columns", decoded.shape[1])
+    return _in_container(decoded, runner)
 
 
 def register() -> None:
@@ -82,14 +82,93 @@ def register() -> None:
             decoder.add_plugin(PLUGIN, (__name__, "decode_frame"))
 
 
-def _decode(source: bytes, transfer_syntax: str) -> NDArray[Any]:
+def _check_size(source: bytes, whole: tuple[int, int], runner: DecodeRunner) -> None:
+    fault = _size_fault(source, whole)
+    if fault is not None:
+        refused = runner.get_option(REFUSED)
+        if refused is not None:
+            refused.append(fault)
+        raise fault
+
+
+def _size_fault(source: bytes, whole: tuple[int, int]) -> UndecodableError | None:
+    try:
+        rows, columns = declared_size(source)
+    except UndecodableError as error:
+        return error
+    if (rows, columns) == whole:
+        return None
+    return UndecodableError(
+        f"the codestream is {columns} x {rows} pixels, the header says {whole[1]} x {whole[0]}"
+    )
+
+
+def _decode(source: bytes, transfer_syntax: str, samples: int) -> NDArray[Any]:
     if transfer_syntax in _JPEG:
-        return np.asarray(imagecodecs.jpeg8_decode(source))
+        # From a space to itself: the components as they are coded, as the standard has them (PS3.5 8.2.1).
+        space = None if samples == 1 else "YCBCR"
+        return np.asarray(imagecodecs.jpeg8_decode(source, colorspace=space, outcolorspace=space))
     if transfer_syntax in _JPEG_LOSSLESS:
         return np.asarray(imagecodecs.ljpeg_decode(source))
     if transfer_syntax in _JPEG_LS:
         return np.asarray(imagecodecs.jpegls_decode(source))
+    if transfer_syntax in _HTJ2K and (transfer_syntax != uid.HTJ2K or _has_spare_bits(source)):
+        return _open_jph(source, 0)
     return np.asarray(imagecodecs.jpeg2k_decode(source, numthreads=1))
+
+
+def _has_spare_bits(source: bytes) -> bool:
+    """Whether the cells of 8 or 16 bits have room beyond the precision of the samples."""
+    return jpeg_2000_header(source).precision not in (8, 16)
+
+
+def _open_jph(source: bytes, reduction: int) -> NDArray[Any]:
+    """Decode HTJ2K by OpenJPH, twice as fast as OpenJPEG, which limits nothing.
+
+    What is not lossless and in full overshoots where white meets black, and in a cell without room to
+    spare 256 becomes 0: such frames are not for it.
+    """
+    decoded = np.asarray(imagecodecs.htj2k_decode(source, skipres=reduction or None))
+    precision = jpeg_2000_header(source).precision
+    if not _has_spare_bits(source):
+        return decoded
+    least = -(1 << (precision - 1)) if decoded.dtype.kind == "i" else 0
+    return np.asarray(np.clip(decoded, least, least + (1 << precision) - 1))
+
+
+def _reduced(source: bytes, transfer_syntax: str, reduction: int) -> NDArray[Any] | None:
+    """Return the grey frame with its sides halved ``reduction`` times; None where it can't be had so."""
+    if transfer_syntax == uid.JPEGBaseline8Bit:
+        flags = _SCALED[reduction] | cv2.IMREAD_IGNORE_ORIENTATION
+        scaled = cv2.imdecode(np.frombuffer(source, np.uint8), flags)
+        return None if scaled is None else np.asarray(scaled)
+    if transfer_syntax not in REDUCIBLE or jpeg_2000_header(source).levels < reduction:
+        return None
+    if transfer_syntax in _HTJ2K and _has_spare_bits(source):
+        return _open_jph(source, reduction)
+    return _reduced_jpeg_2000(source, reduction)
+
+
+def _reduced_jpeg_2000(source: bytes, reduction: int) -> NDArray[Any] | None:
+    """Decode by Pillow, whose pixels are unsigned and shifted up to 8 or 16 bits."""
+    header = jpeg_2000_header(source)
+    if header.precision > 16:
+        return None
+    try:
+        with Image.open(io.BytesIO(source), formats=("JPEG2000",)) as image:
+            image.reduce = reduction  # type: ignore[method-assign, assignment]  # Pillow's documented way
+            image.load()
+            decoded = np.asarray(image)
+    except (OSError, Image.DecompressionBombError):  # what Pillow does not take may decode in full
+        return None
+    bits = decoded.dtype.itemsize * 8
+    if decoded.ndim != 2:
+        return None
+    plain = decoded >> (bits - header.precision)
+    if not header.signed:
+        return plain
+    signed = plain.astype(np.int32) - (1 << (header.precision - 1))
+    return signed.astype(np.dtype(f"i{decoded.dtype.itemsize}"))
 
 
 def _in_container(decoded: NDArray[Any], runner: DecodeRunner) -> bytearray:
@@ -98,7 +177,7 @@ def _in_container(decoded: NDArray[Any], runner: DecodeRunner) -> bytearray:
     if runner.get_option("pixel_representation") == 1 and decoded.dtype.kind == "u":
         decoded = _sign_extended(decoded, runner.bits_stored)
     runner.set_option("planar_configuration", 0)
-    return bytearray(decoded.tobytes())  # pydicom corrects signs in place
+    return bytearray(np.ascontiguousarray(decoded).data)  # pydicom corrects signs in place
 
 
 def _sign_extended(decoded: NDArray[Any], bits_stored: int) -> NDArray[Any]:
@@ -109,21 +188,3 @@ def _sign_extended(decoded: NDArray[Any], bits_stored: int) -> NDArray[Any]:
     spare = decoded.dtype.itemsize * 8 - bits_stored
     signed = decoded.view(np.dtype(f"i{decoded.dtype.itemsize}"))
     return signed if spare <= 0 else (signed << spare) >> spare
-
-
-def _jpeg_size(codestream: bytes) -> tuple[int, int]:
-    position = 2
-    while position + 9 <= len(codestream):
-        if codestream[position] != 0xFF:
-            break
-        marker = codestream[position + 1]
-        if marker in _FRAME_MARKERS:
-            rows, columns = struct.unpack_from(">HH", codestream, position + 5)
-            return rows, columns
-        if marker == 0xFF:  # fill byte
-            position += 1
-        elif marker in _STANDALONE:
-            position += 2
-        else:
-            position += 2 + struct.unpack_from(">H", codestream, position + 2)[0]
-    raise UndecodableError("the JPEG codestream has no frame header")

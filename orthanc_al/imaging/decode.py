@@ -1,10 +1,6 @@
-"""Grey images of an instance: bounds first, then pixels, then what a reader sees.
+"""Stored values of an instance, frame by frame: bounds first, then only the frames and the size asked for."""
 
-What a header declares is held against the bytes that are there before anything is allocated: files of
-1 kB exist that declare gigabytes.
-"""
-
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,40 +9,72 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.dataset import FileDataset
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels.decoders.base import Decoder, get_decoder
+from pydicom.pixels.utils import as_pixel_options
 from pydicom.uid import UID
 
+from orthanc_al.domain.preprocessing import Decode, reduction
 from orthanc_al.errors import UndecodableError
-from orthanc_al.imaging import codecs, display
+from orthanc_al.imaging import bounds, codecs
+from orthanc_al.imaging.border import guarded
+from orthanc_al.imaging.bounds import STANDARD, Limits
 from orthanc_al.imaging.frames import frame_attributes
-from orthanc_al.imaging.reading import read_image
+from orthanc_al.imaging.reading import MappedImage, map_image
+from orthanc_al.imaging.tone import toned
 
-_GREY: Final = frozenset({"MONOCHROME1", "MONOCHROME2"})
-_PIXELS: Final = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+__all__ = ["STANDARD", "GreyImage", "Limits", "StoredFrame", "Wanted", "grey_images", "stored_frames"]
+
+_KEYWORDS: Final = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """How much an instance may ask for.
+class Wanted:
+    """How much of an instance is wanted.
 
     Attributes
     ----------
-    frame_bytes
-        Of one decoded frame.
+    decode
+        Full size, or smaller where the codestream has it.
+    size
+        Side of what is made of the frames, in pixels; ``auto`` goes by it.
     frames
-        Of one instance.
-    expansion
-        Decoded bytes for a compressed one; small frames (16 MiB) are free of it, since an empty film
-        compresses to nearly nothing.
+        At most these many frames, evenly spaced; 0: all.
     """
 
-    frame_bytes: int = 512 << 20
-    frames: int = 2000
-    expansion: int = 2000
+    decode: Decode = "full"
+    size: int = 0
+    frames: int = 0
 
 
-_UNBOUND: Final = 16 << 20
-STANDARD: Final = Limits()
+@dataclass(frozen=True, slots=True)
+class StoredFrame:
+    """One frame as it is stored.
+
+    Attributes
+    ----------
+    frame
+        1-based frame number.
+    pixels
+        Shape (h, w), of any numeric type; bits above ``bits_stored`` are not cleared in 8 and 16 bit
+        ones.
+    attributes
+        Those that count for this frame (`orthanc_al.imaging.frames`).
+    bits_stored
+        Bits Stored (0028,0101).
+    inverted
+        MONOCHROME1: low values are bright.
+    rows, columns
+        Of the frame in full size; ``pixels`` may be smaller.
+    """
+
+    frame: int
+    pixels: NDArray[Any]
+    attributes: Dataset
+    bits_stored: int
+    inverted: bool
+    rows: int
+    columns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +97,7 @@ class GreyImage:
 
 
 def grey_images(path: Path, limits: Limits = STANDARD) -> Iterator[GreyImage]:
-    """Yield the frames of a Part 10 file, one at a time.
+    """Yield the frames of a Part 10 file in full size, one at a time.
 
     Raises
     ------
@@ -79,98 +107,122 @@ def grey_images(path: Path, limits: Limits = STANDARD) -> Iterator[GreyImage]:
     SpoolFileError
         There is no such file.
     """
-    yield from grey_images_of(read_image(path), limits)
+    yield from guarded(_grey(stored_frames(map_image(path), limits)))
 
 
 def grey_images_of(dataset: FileDataset, limits: Limits = STANDARD) -> Iterator[GreyImage]:
-    """Yield the frames of a data set; see `grey_images`."""
-    decoder = _checked(dataset, limits)
-    inverted = dataset.PhotometricInterpretation == "MONOCHROME1"
-    try:
-        for index, stored in enumerate(_stored(dataset, decoder)):
-            yield _seen(stored, frame_attributes(dataset, index), inverted=inverted, frame=index + 1)
-    except UndecodableError:
-        raise
-    except Exception as error:  # a named border: decoders raise what they like
-        text = str(error).strip().splitlines()[-1:] or [""]
-        raise UndecodableError(
-            f"the pixels can't be decoded ({type(error).__name__}: {text[0].strip()[:160]})"
-        ) from error
+    """Yield the frames of a data set that lies in memory; see `grey_images`."""
+    keyword = next((name for name in _KEYWORDS if name in dataset), "")
+    vr = str(dataset[keyword].VR) if keyword else ""
+    value = memoryview(dataset[keyword].value if keyword else b"")
+    yield from guarded(_grey(stored_frames(MappedImage(dataset, keyword, vr, value), limits)))
 
 
-def _checked(dataset: FileDataset, limits: Limits) -> Decoder:
-    """Return the decoder of a data set whose declared size fits its bytes."""
-    syntax = str(dataset.file_meta.get("TransferSyntaxUID") or "missing")
+def stored_frames(
+    image: MappedImage, limits: Limits = STANDARD, wanted: Wanted | None = None
+) -> Iterator[StoredFrame]:
+    """Yield the frames that are wanted, one at a time; native ones are views of the file, not copies.
+
+    Raises
+    ------
+    UndecodableError
+        As `grey_images`.
+    """
+    decoder = _decoder(image.header)
+    bounds.check(image, limits, encapsulated=decoder.is_encapsulated)
+    yield from guarded(_frames(image, decoder, wanted or Wanted()))
+
+
+def _grey(frames: Iterator[StoredFrame]) -> Iterator[GreyImage]:
+    for frame in frames:
+        pixels, padding = toned(frame.pixels, frame.attributes, frame.bits_stored, inverted=frame.inverted)
+        yield GreyImage(frame.frame, pixels, padding)
+
+
+def _decoder(header: FileDataset) -> Decoder:
+    syntax = str(header.file_meta.get("TransferSyntaxUID") or "missing")
     codecs.register()
     try:
-        decoder = get_decoder(syntax)
+        return get_decoder(syntax)
     except NotImplementedError as error:
         # A damaged file may have anything there, a patient's name too: only a UID is told.
         named = syntax if UID(syntax).is_valid or syntax == "missing" else "(not a UID)"
         raise UndecodableError(f"no decoder for the transfer syntax {named}") from error
-    try:
-        _check_kind(dataset)
-        _check_size(dataset, limits, encapsulated=decoder.is_encapsulated)
-    except UndecodableError:
-        raise
-    except Exception as error:  # a named border: attributes are converted when they are asked for
-        raise UndecodableError(f"the image's attributes can't be read ({type(error).__name__})") from error
-    return decoder
 
 
-def _check_kind(dataset: Dataset) -> None:
-    if not any(name in dataset for name in _PIXELS):
-        raise UndecodableError("there is no pixel data")
-    photometric = str(dataset.get("PhotometricInterpretation") or "missing")
-    if photometric not in _GREY or dataset.get("SamplesPerPixel", 1) != 1:
-        raise UndecodableError(f"colour image ({photometric})")
-
-
-def _check_size(dataset: Dataset, limits: Limits, *, encapsulated: bool) -> None:
-    rows, columns = int(dataset.Rows or 0), int(dataset.Columns or 0)
-    bits = int(dataset.BitsAllocated or 0)
-    frames = int(dataset.get("NumberOfFrames") or 1)
-    if min(rows, columns, bits, frames) < 1:
-        raise UndecodableError(
-            f"the header declares {frames} frame(s) of {columns} x {rows} pixels of {bits} bits"
-        )
-    frame_bytes = (rows * columns * bits + 7) // 8
-    if frame_bytes > limits.frame_bytes or frames > limits.frames:
-        raise UndecodableError(
-            f"{frames} frame(s) of {frame_bytes} bytes are declared, {limits.frames} of "
-            f"{limits.frame_bytes} are the most that is decoded"
-        )
-    there = len(next(dataset[name].value or b"" for name in _PIXELS if name in dataset))
-    if encapsulated:
-        if frame_bytes > max(_UNBOUND, there * limits.expansion):
-            raise UndecodableError(f"{there} compressed bytes can't be a frame of {frame_bytes} bytes")
-    elif (rows * columns * bits * frames + 7) // 8 > there:
-        raise UndecodableError(
-            f"the header declares {frame_bytes * frames} bytes of pixels, {there} are there"
+def _frames(image: MappedImage, decoder: Decoder, wanted: Wanted) -> Iterator[StoredFrame]:
+    header = image.header
+    rows, columns = int(header.Rows), int(header.Columns)
+    count = int(header.get("NumberOfFrames") or 1)
+    numbers = _chosen(count, wanted.frames)
+    halvings = reduction(wanted.decode, min(rows, columns), wanted.size)
+    for number, pixels in zip(numbers, _pixels(image, decoder, numbers, halvings), strict=False):
+        yield StoredFrame(
+            frame=number + 1,
+            pixels=pixels,
+            attributes=frame_attributes(header, number),
+            bits_stored=int(header.get("BitsStored") or 0),
+            inverted=header.PhotometricInterpretation == "MONOCHROME1",
+            rows=rows,
+            columns=columns,
         )
 
 
-def _stored(dataset: FileDataset, decoder: Decoder) -> Iterator[NDArray[Any]]:
-    """Yield the stored values of each frame."""
-    plugin = codecs.PLUGIN if decoder.UID in codecs.SYNTAXES else ""
-    for frame, _ in decoder.iter_array(dataset, raw=True, decoding_plugin=plugin):
-        yield frame
+def _chosen(count: int, most: int) -> Sequence[int]:
+    """Return the numbers, from 0, of at most ``most`` frames, evenly spaced."""
+    if not 0 < most < count:
+        return range(count)
+    return [(2 * number + 1) * count // (2 * most) for number in range(most)]
 
 
-def _seen(stored: NDArray[Any], attributes: Dataset, *, inverted: bool, frame: int) -> GreyImage:
-    padding = _padding(stored, attributes)
-    values = display.modality_values(stored, attributes)
-    if not np.isfinite(values).all():  # stored as such, or made so by a rescale slope
-        raise UndecodableError("the pixels hold values that are not finite numbers")
-    shown = display.windowed(values, attributes, padding)
-    return GreyImage(frame, np.asarray(1.0 - shown, np.float32) if inverted else shown, padding)
+def _pixels(
+    image: MappedImage, decoder: Decoder, numbers: Sequence[int], halvings: int
+) -> Iterator[NDArray[Any]]:
+    options = as_pixel_options(
+        image.header, pixel_keyword=image.keyword, pixel_vr=image.vr, allow_excess_frames=False
+    )
+    if decoder.is_encapsulated:
+        yield from _compressed(image, decoder, numbers, halvings, options)
+        return
+    if options["bits_allocated"] in (8, 16):  # the table of tones clears unused bits, without a copy
+        options["correct_unused_bits"] = False
+    for pixels, _ in decoder.iter_array(image.pixels, indices=numbers, raw=True, view_only=True, **options):
+        yield pixels
 
 
-def _padding(stored: NDArray[Any], attributes: Dataset) -> NDArray[np.bool_] | None:
-    first = display.number(attributes, "PixelPaddingValue")
-    if first is None:
-        return None
-    last = display.number(attributes, "PixelPaddingRangeLimit")
-    low, high = sorted((first, first if last is None else last))
-    padding = np.asarray((stored >= low) & (stored <= high))
-    return padding if padding.any() else None
+def _compressed(
+    image: MappedImage, decoder: Decoder, numbers: Sequence[int], halvings: int, options: dict[str, Any]
+) -> Iterator[NDArray[Any]]:
+    """Decode by our plugin, and where that can't do the first frame, by pydicom's others."""
+    source = bytes(image.pixels)  # a view would be copied again for each frame
+    bounds.check_items(source)
+    count = options["number_of_frames"]
+    if len(numbers) < count:
+        frames = generate_frames(
+            source, number_of_frames=count, extended_offsets=options.pop("extended_offsets", None)
+        )
+        chosen = frozenset(numbers)
+        source = encapsulate([frame for number, frame in enumerate(frames) if number in chosen])
+        options["number_of_frames"] = len(numbers)
+    refused: list[UndecodableError] = []
+    options |= {codecs.REDUCTION: halvings, codecs.REFUSED: refused}
+    first: Exception | None = None
+    for plugin in _plugins(decoder):
+        done = 0
+        try:
+            for pixels, _ in decoder.iter_array(source, raw=True, decoding_plugin=plugin, **options):
+                done += 1
+                yield pixels
+        except Exception as error:  # the same border: what one plugin can't do, another may
+            first = first or error
+            if done or refused:
+                raise (*refused, error)[0] from error
+        else:
+            return
+    if first is not None:
+        raise first
+
+
+def _plugins(decoder: Decoder) -> Sequence[str]:
+    others = [name for name in decoder.available_plugins if name != codecs.PLUGIN]
+    return [codecs.PLUGIN, *others] if decoder.UID in codecs.SYNTAXES else [""]

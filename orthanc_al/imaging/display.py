@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
+from orthanc_al.errors import UndecodableError
+
 Grey = NDArray[np.float32]
 
 
@@ -21,11 +23,16 @@ def modality_values(stored: NDArray[Any], frame: Dataset) -> Grey:
         Stored values, shape (h, w).
     frame
         Holds the attributes that count for this frame (`orthanc_al.imaging.frames`).
+
+    Raises
+    ------
+    UndecodableError
+        Slope or intercept is there and no finite number: what the values mean can't be known.
     """
     table = _first_item(frame, "ModalityLUTSequence")
     if table is not None:
         return _looked_up(stored, table)
-    slope, intercept = number(frame, "RescaleSlope"), number(frame, "RescaleIntercept")
+    slope, intercept = _told(frame, "RescaleSlope"), _told(frame, "RescaleIntercept")
     values = np.asarray(stored, np.float32)
     if slope is None or intercept is None or slope == 0 or (slope == 1 and intercept == 0):
         return values
@@ -84,6 +91,13 @@ def number(dataset: Dataset, keyword: str) -> float | None:
     except (TypeError, ValueError):
         return None
     return found if found is not None and np.isfinite(found) else None
+
+
+def _told(frame: Dataset, keyword: str) -> float | None:
+    found = number(frame, keyword)
+    if found is None and frame.get(keyword) not in (None, ""):
+        raise UndecodableError(f"{keyword} is not a finite number")
+    return found
 
 
 _FUNCTIONS = {"LINEAR": linear, "LINEAR_EXACT": linear_exact, "SIGMOID": sigmoid}

@@ -4,10 +4,13 @@ from typing import Final
 
 from pydicom import Dataset
 
-# Macro sequence -> the attributes in it that a frame's grey levels depend on.
+# Macro sequence -> the attributes in it that a frame's grey levels and its place depend on.
 _MACROS: Final = {
     "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept"),
     "FrameVOILUTSequence": ("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence"),
+    "PixelMeasuresSequence": ("PixelSpacing",),
+    "PlanePositionSequence": ("ImagePositionPatient",),
+    "PlaneOrientationSequence": ("ImageOrientationPatient",),
 }
 _ATTRIBUTES: Final = (
     "ModalityLUTSequence",
@@ -19,6 +22,11 @@ _ATTRIBUTES: Final = (
     "VOILUTFunction",
     "PixelPaddingValue",
     "PixelPaddingRangeLimit",
+    "PixelAspectRatio",
+    "PixelSpacing",
+    "ImagerPixelSpacing",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
 )
 
 

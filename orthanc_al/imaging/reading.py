@@ -6,11 +6,14 @@ them becomes an error of ours that names the kind of fault alone.
 """
 
 import io
+import mmap
+import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from pydicom import config, dcmread
 from pydicom.dataset import FileDataset, FileMetaDataset
@@ -26,7 +29,35 @@ config.settings.reading_validation_mode = config.IGNORE
 MAX_DATA_SET: Final = 2 << 30
 """Most bytes that a data set may take in memory, deflated ones after inflation."""
 
-_PIXEL_DATA: Final = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
+_PIXEL_DATA: Final = {
+    0x7FE00008: "FloatPixelData",
+    0x7FE00009: "DoubleFloatPixelData",
+    0x7FE00010: "PixelData",
+}
+_UNDEFINED: Final = 0xFFFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class MappedImage:
+    """A data set whose pixel data were left in the file.
+
+    Attributes
+    ----------
+    header
+        The data set up to its pixel data.
+    keyword
+        Of the element that holds the pixels (PS3.3 C.7.6.24), empty where there is none.
+    vr
+        Its value representation, empty where the transfer syntax is implicit.
+    pixels
+        Its value, as far as the file has it; a view of the mapped file (or of the inflated bytes),
+        not a copy.
+    """
+
+    header: FileDataset
+    keyword: str
+    vr: str
+    pixels: memoryview
 
 
 def read_header(path: Path) -> FileDataset:
@@ -40,11 +71,11 @@ def read_header(path: Path) -> FileDataset:
         There is no such file.
     """
     with _border(NotAnInstanceError, path):
-        return _read(path, header_only=True)
+        return _read_header(path)
 
 
-def read_image(path: Path) -> FileDataset:
-    """Return the whole data set, pixel data undecoded.
+def map_image(path: Path) -> MappedImage:
+    """Return the data set with its pixel data mapped into memory: only what is looked at is read.
 
     Raises
     ------
@@ -56,7 +87,15 @@ def read_image(path: Path) -> FileDataset:
     with _border(UndecodableError, path):
         if path.stat().st_size > MAX_DATA_SET:
             raise UndecodableError(f"the file is larger than {MAX_DATA_SET >> 20} MiB")
-        return _read(path, header_only=False)
+        meta = read_file_meta_info(path)
+        if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+            inflated = _inflated(path, meta)
+            file: BinaryIO = io.BytesIO(inflated)
+            return _mapped(_deflated(path, meta, file), file, memoryview(inflated))
+        with path.open("rb") as file:
+            header: FileDataset = dcmread(file, stop_before_pixels=True)
+            # The mapping lives as long as somebody looks at it, after the file was closed and removed too.
+            return _mapped(header, file, memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
 
 
 @contextmanager
@@ -71,27 +110,43 @@ def _border(kind: type[InstanceError], path: Path) -> Iterator[None]:
         raise kind(f"the data set can't be parsed ({type(error).__name__})") from error
 
 
-def _read(path: Path, *, header_only: bool) -> FileDataset:
+def _read_header(path: Path) -> FileDataset:
     meta = read_file_meta_info(path)
     if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-        return _read_deflated(path, meta, header_only=header_only)
-    dataset: FileDataset = dcmread(path, stop_before_pixels=header_only)
+        return _deflated(path, meta, io.BytesIO(_inflated(path, meta)))
+    dataset: FileDataset = dcmread(path, stop_before_pixels=True)
     return dataset
 
 
-def _read_deflated(path: Path, meta: FileMetaDataset, *, header_only: bool) -> FileDataset:
+def _mapped(header: FileDataset, file: BinaryIO, whole: memoryview) -> MappedImage:
+    """Return the data set with the element that the parser stopped before (PS3.5 7.1)."""
+    implicit, little = header.original_encoding
+    order = "<" if little else ">"
+    start = file.tell()
+    head = bytes(whole[start : start + 12]).ljust(12, b"\0")
+    if len(whole) < start + 8:
+        return MappedImage(header, "", "", whole[:0])
+    group, element = struct.unpack_from(f"{order}HH", head)
+    vr = "" if implicit else head[4:6].decode("ascii", "replace")
+    value, length = (8, head[4:8]) if implicit else (12, head[8:12])
+    size = struct.unpack(f"{order}L", length)[0]
+    begin = start + value
+    end = len(whole) if size == _UNDEFINED else begin + size
+    return MappedImage(header, _PIXEL_DATA.get(group << 16 | element, ""), vr, whole[begin:end])
+
+
+def _inflated(path: Path, meta: FileMetaDataset) -> bytes:
     """Inflate with a bound: pydicom inflates whatever comes (PS3.5 A.5, RFC 1951)."""
     start = 144 + int(meta.FileMetaInformationGroupLength)  # preamble, prefix and the group length itself
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     inflated = inflater.decompress(path.read_bytes()[start:], MAX_DATA_SET)
     if inflater.unconsumed_tail:
         raise UndecodableError(f"the deflated data set is larger than {MAX_DATA_SET >> 20} MiB")
-    dataset = read_dataset(
-        io.BytesIO(inflated),
-        is_implicit_VR=False,
-        is_little_endian=True,
-        stop_when=_at_pixel_data if header_only else None,
-    )
+    return inflated
+
+
+def _deflated(path: Path, meta: FileMetaDataset, file: BinaryIO) -> FileDataset:
+    dataset = read_dataset(file, is_implicit_VR=False, is_little_endian=True, stop_when=_at_pixel_data)
     return FileDataset(path, dataset, b"\0" * 128, meta, is_implicit_VR=False, is_little_endian=True)
 
 

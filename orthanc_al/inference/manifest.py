@@ -27,8 +27,10 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
-def _exactly(kind: type[PreprocessingSpec] | type[Calibrator]) -> BeforeValidator:
-    """Return a validator that asks for every field of a dataclass and no other key.
+def _exactly(
+    kind: type[PreprocessingSpec] | type[Calibrator], optional: frozenset[str] = frozenset()
+) -> BeforeValidator:
+    """Return a validator that asks for every field of a dataclass but the optional ones, and no other key.
 
     Left to themselves, dataclasses fill what is missing in: a misspelt key would change a model's results
     without a word.
@@ -36,8 +38,8 @@ def _exactly(kind: type[PreprocessingSpec] | type[Calibrator]) -> BeforeValidato
     names = {field.name for field in fields(kind)}
 
     def check(value: object) -> object:
-        if isinstance(value, dict) and set(value) != names:
-            raise ValueError(f"keys must be {sorted(names)}, not {sorted(value)}")
+        if isinstance(value, dict) and not names - optional <= set(value) <= names:
+            raise ValueError(f"keys must be {sorted(names - optional)}, not {sorted(value)}")
         return value
 
     return BeforeValidator(check)
@@ -206,8 +208,8 @@ class Manifest(_Table):
     aggregation
         How a study's probability and embedding come from its images: those of the image with the
         highest calibrated probability.
-    decode
-        Images are decoded at full resolution before they are resized.
+    preprocessing
+        With ``decode``, which packages made before it stood there have at the top.
     """
 
     format: Literal[1] = 1
@@ -216,20 +218,26 @@ class Manifest(_Table):
     parent: Sha256 | Literal[""] = ""
     training_data: Sha256
     aggregation: Literal["max"] = "max"
-    decode: Literal["full"] = "full"
     files: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")], Sha256]
-    preprocessing: Annotated[PreprocessingSpec, _exactly(PreprocessingSpec)]
+    preprocessing: Annotated[PreprocessingSpec, _exactly(PreprocessingSpec, frozenset({"decode", "windows"}))]
     calibration: Calibration
     findings: Annotated[tuple[FindingEntry, ...], Field(min_length=1)]
     metrics: tuple[Metric, ...] = ()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _decode_belongs_to_preprocessing(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "decode" in value and isinstance(value.get("preprocessing"), dict):
+            rest = {key: part for key, part in value.items() if key != "decode"}
+            return {**rest, "preprocessing": {"decode": value["decode"], **value["preprocessing"]}}
+        return value
+
     @field_validator("preprocessing")
     @classmethod
     def _known_preprocessing(cls, value: PreprocessingSpec) -> PreprocessingSpec:
-        if not value.known:
-            raise ValueError(f"{value.name!r} version {value.version} is not known to this orthanc_al")
-        if not (value.size > 0 and 0.0 <= value.low_percentile < value.high_percentile <= 100.0):
-            raise ValueError("size is positive, and 0 <= low_percentile < high_percentile <= 100")
+        fault = value.fault()
+        if fault is not None:
+            raise ValueError(fault)
         return value
 
     @model_validator(mode="after")

@@ -25,20 +25,20 @@ def class_activation(feature_map: NDArray[np.float32], weight: NDArray[np.float3
     return np.asarray(np.tensordot(weight, feature_map, axes=1), np.float32)
 
 
-def region(activation: NDArray[np.float32], rows: int, columns: int) -> Region | None:
+def region(activation: NDArray[np.float32], rows: float, columns: float) -> Region | None:
     """Return the rectangle about the strongest connected part of an activation.
 
     Parameters
     ----------
     activation
-        Shape (h, w), over the whole image, whose aspect preprocessing does not keep.
+        Shape (h, w).
     rows, columns
-        Of the image, in pixels.
+        Of what the activation covers, in pixels of the image.
 
     Returns
     -------
     Region or None
-        In pixels of the image; None where nothing speaks for the finding.
+        In the same pixels; None where nothing speaks for the finding.
     """
     peak = np.unravel_index(int(activation.argmax()), activation.shape)
     if activation[peak] <= 0:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from orthanc_al.domain import ImageScore
+from orthanc_al.domain import ImageScore, Region
 from orthanc_al.imaging.model_input import ModelInput, model_inputs
 from orthanc_al.inference.region import class_activation, region
 from orthanc_al.inference.running import RunningModel
@@ -47,10 +48,21 @@ def _run(
     run_seconds = (time.perf_counter() - started) / len(batch)
     for number, one in enumerate(batch):
         regions = (
-            region(class_activation(outputs.feature_map[number], weight), one.rows, one.columns)
+            _region(class_activation(outputs.feature_map[number], weight), one)
             for weight in model.head.T  # a column a finding
         )
         score = ImageScore(
             instance_id, one.frame, outputs.logits[number], outputs.embedding[number], tuple(regions)
         )
         yield ScoredImage(score, model.package.ref.digest, decode_seconds, run_seconds)
+
+
+def _region(activation: NDArray[np.float32], one: ModelInput) -> Region | None:
+    """Return where the model looks, in pixels of the full-size frame, of which the input may show a part."""
+    field = one.field
+    found = region(activation, field.bottom - field.top, field.right - field.left)
+    if found is None:
+        return None
+    left, right = max(found.left + field.left, 0.0), min(found.right + field.left, float(one.columns))
+    top, bottom = max(found.top + field.top, 0.0), min(found.bottom + field.top, float(one.rows))
+    return Region(left, top, right, bottom) if left < right and top < bottom else None

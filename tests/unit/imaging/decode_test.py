@@ -25,7 +25,8 @@ from pydicom.uid import (
 from orthanc_al.domain.preprocessing import PreprocessingSpec
 from orthanc_al.errors import NotAnInstanceError, SpoolFileError, UndecodableError
 from orthanc_al.imaging import reading
-from orthanc_al.imaging.codecs import SYNTAXES, declared_size, is_available
+from orthanc_al.imaging.codecs import SYNTAXES, is_available
+from orthanc_al.imaging.codestream import declared_size
 from orthanc_al.imaging.decode import Limits, grey_images
 from orthanc_al.imaging.model_input import model_inputs
 from tests.support.radiographs import wrap
@@ -227,7 +228,7 @@ def test_limits_are_the_caller_s(grey, tmp_path: Path):
         list(grey_images(path, Limits(frame_bytes=100)))
 
 
-@pytest.mark.parametrize("read", [reading.read_header, reading.read_image])
+@pytest.mark.parametrize("read", [reading.read_header, reading.map_image])
 def test_a_file_that_is_gone_is_the_spool_s_error(tmp_path: Path, read):
     with pytest.raises(SpoolFileError):
         read(tmp_path / "gone.dcm")
@@ -239,7 +240,7 @@ def _head(path: Path) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("read", "kind"), [(reading.read_image, UndecodableError), (reading.read_header, NotAnInstanceError)]
+    ("read", "kind"), [(reading.map_image, UndecodableError), (reading.read_header, NotAnInstanceError)]
 )
 def test_a_deflated_bomb_is_refused(grey, tmp_path: Path, monkeypatch, read, kind):
     monkeypatch.setattr(reading, "MAX_DATA_SET", 1 << 16)
@@ -255,7 +256,7 @@ def test_a_deflated_bomb_is_refused(grey, tmp_path: Path, monkeypatch, read, kin
 def test_a_file_larger_than_may_be_held_in_memory_is_refused(grey, tmp_path: Path, monkeypatch):
     monkeypatch.setattr(reading, "MAX_DATA_SET", 100)
     with pytest.raises(UndecodableError, match="larger than"):
-        reading.read_image(_save(wrap(grey, 1), tmp_path / "film.dcm"))
+        reading.map_image(_save(wrap(grey, 1), tmp_path / "film.dcm"))
 
 
 def test_deep_nesting_is_a_reason_and_no_crash(grey, tmp_path: Path):

@@ -89,7 +89,7 @@ def test_version_1_means_these_very_pixels() -> None:
     assert [result[place] for place in places] == pytest.approx(expected, abs=2e-4)
 
 
-@pytest.mark.parametrize("spec", [PreprocessingSpec(name="other"), PreprocessingSpec(version=2)])
+@pytest.mark.parametrize("spec", [PreprocessingSpec(name="other"), PreprocessingSpec(version=3)])
 def test_an_unknown_preprocessing_is_refused(spec: PreprocessingSpec) -> None:
     with pytest.raises(PackageRefusedError, match="not known"):
         preprocess(film(), spec)
