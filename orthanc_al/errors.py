@@ -103,9 +103,26 @@ class PeerRefusedError(PeerError):
 
 
 class OrthancError(OrthancAlError):
-    """Orthanc's REST API is away, or answers with an error."""
+    """Orthanc's REST API is away, or answers with an error.
+
+    Parameters
+    ----------
+    text
+        What is told.
+    status
+        Of its answer (RFC 9110 15), None where there was none.
+    """
 
     retryable = True
+
+    def __init__(self, text: str, status: int | None = None) -> None:
+        super().__init__(text)
+        self.status = status
+
+    @property
+    def is_about_one_thing(self) -> bool:
+        """Whether it answers, and does not have or can't give the thing that was asked for."""
+        return self.status is not None and self.status not in (401, 403, 429, 502, 503, 504)
 
 
 class ModelError(OrthancAlError):

@@ -12,6 +12,7 @@ from orthanc_al.domain.header import Header
 from orthanc_al.errors import NotAnInstanceError, SpoolFileError
 from orthanc_al.imaging.header import header_of
 from orthanc_al.imaging.reading import read_header
+from orthanc_al.imaging.sameness import same_content
 from orthanc_al.ledger import Job, Ledger, Outcome, facts, instances, studies, trail
 from orthanc_al.ledger.instances import KnownInstance
 from orthanc_al.methods.urgency import Targets, unscored_read_by
@@ -76,7 +77,17 @@ class ArriveStage:
         kind, reason = kind_of(header)
         arrived = _Arrived(known.instance.id, known.instance.received_at, header, kind, reason, sha256)
         with self._ledger.read() as connection:
-            return _beside_twins(connection, arrived)
+            arrived = _beside_twins(connection, arrived)
+            twins = _twins(connection, arrived) if arrived.changed else []
+        same = next((twin for twin in twins if self._is_written_anew(known, twin)), None)
+        # With the other's digest: what is the same shall count as the same from here on.
+        return replace(arrived, sha256=same.instance.sha256 or sha256) if same else arrived
+
+    def _is_written_anew(self, one: KnownInstance, other: KnownInstance) -> bool:
+        """Whether both say the same and one came by Orthanc, which writes anew what it receives."""
+        return "orthanc" in (one.origin, other.origin) and same_content(
+            self._spool.path(one.instance.id), self._spool.path(other.instance.id)
+        )
 
     def _write(self, connection: Connection, arrived: _Arrived) -> None:
         # Once more, under the lock: another worker may have looked at its twin at the same time.
@@ -143,18 +154,23 @@ def _beside_twins(connection: Connection, arrived: _Arrived) -> _Arrived:
     """Return what an instance is, given the others that have its SOP Instance UID."""
     if arrived.kind == "own":
         return arrived
-    twins = [
+    twins = _twins(connection, arrived)
+    if any(twin.instance.sha256 == arrived.sha256 for twin in twins):
+        return replace(
+            arrived, kind="duplicate", reason="the same instance with the same bytes is here already"
+        )
+    return replace(arrived, changed=bool(twins))
+
+
+def _twins(connection: Connection, arrived: _Arrived) -> list[KnownInstance]:
+    """Return the other instances of this SOP Instance UID that were looked at."""
+    return [
         twin
         for twin in instances.of_sop(connection, arrived.header.sop_instance_uid)
         if twin.instance.id != arrived.instance_id
         and twin.instance.sha256 is not None
         and twin.kind not in ("own", "duplicate")
     ]
-    if any(twin.instance.sha256 == arrived.sha256 for twin in twins):
-        return replace(
-            arrived, kind="duplicate", reason="the same instance with the same bytes is here already"
-        )
-    return replace(arrived, changed=bool(twins))
 
 
 def _patient(connection: Connection, header: Header) -> str:

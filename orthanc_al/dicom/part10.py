@@ -1,6 +1,9 @@
 """Files in the DICOM File Format (PS3.10 7) of others: what is needed to send them as they are."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BytesIO
+from itertools import chain
 from pathlib import Path
 
 from pydicom import dcmread
@@ -13,6 +16,7 @@ from orthanc_al.domain.identity import IMPLEMENTATION_CLASS_UID
 from orthanc_al.errors import NotAnInstanceError
 
 _MAGIC = b"\0" * 128 + b"DICM"
+_META_AT_MOST = 1 << 16  # bytes; group 0002 of any file is far shorter
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,54 @@ def head(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) ->
     buffer.write(_MAGIC)
     write_file_meta_info(buffer, meta, enforce_standard=False)
     return bytes(buffer.getvalue())
+
+
+@dataclass(frozen=True, slots=True)
+class Part10Stream:
+    """A file that comes piece by piece.
+
+    Attributes
+    ----------
+    data_set
+        The data set's bytes, as they are in the file.
+    """
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    data_set: Iterator[bytes]
+
+
+def split(pieces: Iterator[bytes]) -> Part10Stream:
+    """Part a file that comes piece by piece into what it is and its data set.
+
+    Raises
+    ------
+    NotAnInstanceError
+        It does not begin as PS3.10 7.1 says, or names no SOP class, SOP instance or transfer syntax.
+    """
+    begin = b""
+    for piece in pieces:
+        begin += piece
+        if len(begin) > _META_AT_MOST:
+            break
+    if begin[128:132] != b"DICM":
+        raise NotAnInstanceError("it is no DICOM file: it has no preamble (PS3.10 7.1)")
+    offset = 132 + _group_0002_length(begin[132:])
+    try:
+        meta = dcmread(BytesIO(begin[:offset]), force=True).file_meta
+        named = (
+            str(meta.get("MediaStorageSOPClassUID", "")),
+            str(meta.get("MediaStorageSOPInstanceUID", "")),
+            str(meta.get("TransferSyntaxUID", "")),
+        )
+    except Exception as error:  # pydicom raises anything for what is no DICOM
+        raise NotAnInstanceError(
+            f"its File Meta Information can't be read ({type(error).__name__})"
+        ) from error
+    if not all(named):
+        raise NotAnInstanceError("its File Meta Information names no SOP class, SOP instance or syntax")
+    return Part10Stream(*named, chain([begin[offset:]], pieces))
 
 
 def read(path: Path) -> Part10File:

@@ -1,7 +1,7 @@
 """Who called: associations, and those that were refused."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from sqlalchemy import Connection, select, update
 
@@ -10,6 +10,8 @@ from orthanc_al.ledger.schema import associations, instances, refusals
 from orthanc_al.observe import now
 
 Ended = Literal["released", "aborted", "lost"]
+OVER_REST: Final = "orthanc"
+"""Address of what is no association of DICOM: a batch of instances taken from Orthanc's REST API."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,20 @@ def opened(
     upsert(connection, associations, values, ["id"])
 
 
+def opened_once(
+    connection: Connection, association_id: str, calling_ae: str, called_ae: str, address: str
+) -> None:
+    """Write that a batch of instances has begun; where that was written already, nothing happens."""
+    values = {
+        "id": association_id,
+        "calling_ae": calling_ae,
+        "called_ae": called_ae,
+        "address": address,
+        "opened_at": now(),
+    }
+    upsert(connection, associations, values, ["id"])
+
+
 def closed(connection: Connection, association_id: str, ended: Ended) -> None:
     """Write how an association ended; the first end that is told counts."""
     connection.execute(
@@ -66,10 +82,13 @@ def closed(connection: Connection, association_id: str, ended: Ended) -> None:
     )
 
 
-def lose_open(connection: Connection) -> int:
-    """Write that the associations of a listener that is gone are lost; return how many."""
+def lose_open(connection: Connection, *, over_rest: bool = False) -> int:
+    """Write that the associations of a listener (or watcher) that is gone are lost; return how many."""
+    ours = associations.c.address == OVER_REST
     changed = connection.execute(
-        update(associations).where(associations.c.closed_at.is_(None)).values(closed_at=now(), ended="lost")
+        update(associations)
+        .where(associations.c.closed_at.is_(None), ours if over_rest else ~ours)
+        .values(closed_at=now(), ended="lost")
     )
     return int(changed.rowcount)
 

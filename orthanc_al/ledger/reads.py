@@ -18,6 +18,7 @@ from orthanc_al.ledger.schema import audit_trail, reads
 from orthanc_al.ledger.schema import studies as study_table
 
 _FINISHED: Final = "study_finished"
+_TAKEN_BACK: Final = "study_finish_taken_back"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +133,38 @@ def finish(connection: Connection, study_instance_uid: str, at: float, actor: st
 
 
 def finished_by(connection: Connection, study_instance_uid: str, actor: str) -> bool:
-    """Whether an actor has finished a study before."""
-    query = select(audit_trail.c.id).where(
-        audit_trail.c.subject == study_instance_uid,
-        audit_trail.c.actor == actor,
-        audit_trail.c.action == _FINISHED,
+    """Whether an actor has finished a study before, and has not taken that back."""
+    query = (
+        select(audit_trail.c.action)
+        .where(
+            audit_trail.c.subject == study_instance_uid,
+            audit_trail.c.actor == actor,
+            audit_trail.c.action.in_([_FINISHED, _TAKEN_BACK]),
+        )
+        .order_by(audit_trail.c.id.desc())
+        .limit(1)
     )
-    return connection.execute(query).first() is not None
+    return connection.execute(query).scalar() == _FINISHED
+
+
+def finished_and_open(connection: Connection, actor: str) -> list[str]:
+    """Return the studies that an actor had finished and that are on the worklist again."""
+    query = (
+        select(study_table.c.study_instance_uid)
+        .join(audit_trail, audit_trail.c.subject == study_table.c.study_instance_uid)
+        .where(
+            study_table.c.state.not_in([StudyState.READ.value, StudyState.EXPIRED.value]),
+            audit_trail.c.actor == actor,
+            audit_trail.c.action == _FINISHED,
+        )
+        .distinct()
+    )
+    return [uid for uid in connection.scalars(query) if finished_by(connection, uid, actor)]
+
+
+def take_back_finish(connection: Connection, study_instance_uid: str, actor: str) -> None:
+    """Note that an actor does not say any more that a study is done with: saying it again is news."""
+    trail.record(connection, actor, _TAKEN_BACK, study_instance_uid)
 
 
 def sign(connection: Connection, study_instance_uid: str, at: float) -> bool:

@@ -4,7 +4,9 @@ Labels exist since 1.12.0, and on older ones ``/tools/find`` ignores them withou
 study: nothing about labels is done unless ``GET /system`` says ``HasLabels``.
 """
 
-from collections.abc import Callable, Collection, Iterator
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,20 +21,40 @@ READ_BY: Final = "al-read-by"
 READ_BY_INDEX: Final = 4200
 """Its number in ``UserMetadata``; writing by number works where the name is not configured, too."""
 
+OLDEST: Final = (1, 10, 1)
+"""The oldest version that this program was tried with."""
+
 _TIMEOUT_SECONDS: Final = 10.0
+_CHUNK: Final = 1 << 20
 _NOT_FOUND: Final = 404
 
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What an Orthanc can do."""
+    """What an Orthanc can do.
+
+    Attributes
+    ----------
+    ae_title
+        Its own.
+    has_ordering
+        Whether ``/tools/find`` sorts by metadata (1.12.5 and newer).
+    """
 
     version: str
     has_labels: bool
+    ae_title: str = ""
+    has_ordering: bool = False
 
     def __str__(self) -> str:
         labels = "with labels" if self.has_labels else "without labels (they exist since 1.12.0)"
         return f"Orthanc {self.version}, {labels}"
+
+    @property
+    def is_older_than_tried(self) -> bool:
+        """Whether nobody tried this program with so old a version; one without numbers is a newer one."""
+        numbers = _numbers(self.version)
+        return bool(numbers) and numbers < OLDEST
 
 
 class OrthancClient:
@@ -48,6 +70,7 @@ class OrthancClient:
 
     def __init__(self, url: str, username: str = "", password: str = "") -> None:
         self._url = url.rstrip("/")
+        self._uids: dict[str, str] = {}  # Study Instance UIDs of labelled studies, by Orthanc's own ids
         self._api: Any = Orthanc(
             self._url,
             username or None,
@@ -64,10 +87,47 @@ class OrthancClient:
     def capabilities(self) -> Capabilities:
         """Ask what this Orthanc can do."""
         system = self._ask(self._api.get_system).json()
-        return Capabilities(str(system.get("Version", "")), bool(system.get("HasLabels", False)))
+        return Capabilities(
+            version=str(system.get("Version", "")),
+            has_labels=bool(system.get("HasLabels", False)),
+            ae_title=str(system.get("DicomAet", "")).strip(),
+            has_ordering=bool(system.get("Capabilities", {}).get("HasExtendedFind", False)),
+        )
+
+    def get(self, path: str, parameters: Mapping[str, Any] | None = None, *, missing: bool = False) -> Any:
+        """Return the JSON answer to a GET; None for a 404 where something may be ``missing``."""
+        answer = self._ask(self._api.get, f"{self._url}{path}", params=parameters, missing=missing)
+        return None if answer is None else answer.json()
+
+    @contextmanager
+    def stream(self, path: str) -> Iterator[Iterator[bytes] | None]:
+        """Give the answer to a GET piece by piece, None where there is no such thing."""
+        try:
+            with self._api.stream("GET", f"{self._url}{path}") as answer:
+                if answer.status_code != _NOT_FOUND:
+                    self._check(answer)
+                yield None if answer.status_code == _NOT_FOUND else answer.iter_bytes(_CHUNK)
+        except httpx.HTTPError as error:
+            raise OrthancError(f"Orthanc at {self._url} does not answer ({error}).") from error
 
     def problems(self) -> list[str]:
         """Return what is not well, each with what to do; for ``doctor``."""
+        return [*self._version_problems(), *self._viewer_problems(), *self._metadata_problems()]
+
+    def _version_problems(self) -> Iterator[str]:
+        can = self.capabilities()
+        if can.is_older_than_tried:
+            oldest = ".".join(map(str, OLDEST))
+            yield f"Orthanc {can.version} is older than {oldest}, the oldest that was tried: update it"
+
+    def _viewer_problems(self) -> Iterator[str]:
+        if "dicom-web" not in self.get("/plugins"):
+            yield (
+                "Orthanc has no DICOMweb: OHIF can't open studies from it (Debian: the package "
+                "orthanc-dicomweb; Plugins in its configuration)"
+            )
+
+    def _metadata_problems(self) -> list[str]:
         named = self._ask(self._api.get_system).json().get("UserMetadata")
         if named is None:  # before 1.12: a study that has the value tells by which key
             keys: set[str] = set()
@@ -123,9 +183,13 @@ class OrthancClient:
         """Yield the Study Instance UID of each study with a label; none where there are no labels."""
         if not self.capabilities().has_labels:
             return
-        query = {"Level": "Study", "Query": {}, "Labels": [label], "Expand": True}
-        for study in self._ask(self._api.post_tools_find, query).json():
-            yield str(study["MainDicomTags"]["StudyInstanceUID"])
+        # By Orthanc's own ids first: labels are polled, and their studies' tags don't change.
+        query = {"Level": "Study", "Query": {}, "Labels": [label]}
+        there = self._ask(self._api.post_tools_find, query).json()
+        if not self._uids.keys() >= set(there):
+            for study in self._ask(self._api.post_tools_find, {**query, "Expand": True}).json():
+                self._uids[study["ID"]] = str(study["MainDicomTags"]["StudyInstanceUID"])
+        yield from (self._uids[study] for study in there if study in self._uids)
 
     def _ask(self, call: Callable[..., Any], *args: Any, missing: bool = False, **kwargs: Any) -> Any:
         """Return the answer; None for a 404 where something may be ``missing``."""
@@ -135,12 +199,22 @@ class OrthancClient:
             raise OrthancError(f"Orthanc at {self._url} does not answer ({error}).") from error
         if missing and answer.status_code == _NOT_FOUND:
             return None
+        self._check(answer)
+        return answer
+
+    def _check(self, answer: httpx.Response) -> None:
         if answer.is_error:
             raise OrthancError(
                 f"Orthanc at {self._url} answers {answer.status_code} to "
-                f"{answer.request.method} {answer.request.url.path}{_advice(answer.status_code)}."
+                f"{answer.request.method} {answer.request.url.path}{_advice(answer.status_code)}.",
+                answer.status_code,
             )
-        return answer
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Return a version's numbers; none for a build without one (``mainline``)."""
+    parts = re.split(r"[+-]", version, maxsplit=1)[0].split(".")
+    return tuple(int(part) for part in parts) if all(part.isdecimal() for part in parts) else ()
 
 
 def _advice(status: int) -> str:

@@ -6,5 +6,6 @@ from orthanc_al.receive.recorder import Recorder
 from orthanc_al.receive.recovery import recover
 from orthanc_al.receive.session import Session
 from orthanc_al.receive.storage_scp import Listener
+from orthanc_al.receive.watcher import Watcher
 
-__all__ = ["Archive", "Intake", "Listener", "Recorder", "Session", "recover"]
+__all__ = ["Archive", "Intake", "Listener", "Recorder", "Session", "Watcher", "recover"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from orthanc_al.dicom import echo
-from orthanc_al.errors import LedgerError, OrthancAlError, OrthancError, SpoolFileError
+from orthanc_al.errors import LedgerError, OrthancAlError, SpoolFileError
 from orthanc_al.inference import load_package
 from orthanc_al.ledger import (
     Ledger,
@@ -23,7 +23,7 @@ from orthanc_al.ledger import (
     promises,
 )
 from orthanc_al.observe import now
-from orthanc_al.service import building, child
+from orthanc_al.service import building, child, sidecar
 from orthanc_al.service.finding import Finding, fine, note, problem
 from orthanc_al.service.roles import active
 from orthanc_al.settings import Peer, Settings
@@ -45,7 +45,7 @@ def examine(settings: Settings) -> list[Finding]:
         for look in (_promise_3, _spool_and_ledger, _deliveries, _refusals, _processes, _champions):
             found += look(settings, ledger)
         ledger.close()
-    for check in (_disk, _listener, _peers, _packages, _orthanc):
+    for check in (_disk, _listener, _peers, _packages, sidecar.examine):
         found += check(settings)
     return found
 
@@ -272,18 +272,3 @@ def _packages(settings: Settings) -> Iterator[Finding]:
             f"package {model.package.name}",
             partial(_holds, model.package),
         )
-
-
-def _orthanc(settings: Settings) -> Iterator[Finding]:
-    client = building.orthanc(settings)
-    if client is None:
-        yield fine("orthanc", "none is configured")
-        return
-    try:
-        yield fine("orthanc", str(client.capabilities()))
-        for one in client.problems():
-            yield note("orthanc", one)
-    except OrthancError as error:
-        yield problem("orthanc", str(error))
-    finally:
-        client.close()

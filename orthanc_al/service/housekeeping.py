@@ -15,7 +15,7 @@ from orthanc_al.service import building
 from orthanc_al.settings import Settings
 
 _CLEAN_SECONDS: Final = 300.0
-_LABEL_SECONDS: Final = 60.0
+_LABEL_SECONDS: Final = 15.0
 _DAY: Final = 86400.0
 _log = logger("service")
 
@@ -46,12 +46,12 @@ def clean_spool(settings: Settings, ledger: Ledger) -> int:
 
 
 def watch_labels(settings: Settings, ledger: Ledger, stop: threading.Event) -> None:
-    """Look at Orthanc's labels every minute, where the site trusts them: they make no entry in /changes."""
+    """Look at Orthanc's labels now and then: they make no entry in /changes."""
     client = building.orthanc(settings)
-    if client is None or not settings.review.trust_labels:
+    if client is None:
         return
     while not stop.wait(_LABEL_SECONDS):
         try:
-            poll_labels(ledger, client)
+            poll_labels(ledger, client, trusted=settings.review.trust_labels)
         except (OrthancAlError, SQLAlchemyError) as error:
             _log.warning("labels_not_polled", error=str(error))

@@ -74,6 +74,16 @@ class Settings(BaseSettings):
             raise ValueError(f"{' and '.join(keys)} are the same: each needs one of its own")
         return self
 
+    @model_validator(mode="after")
+    def _orthanc_is_a_peer(self) -> Self:
+        names = [peer.name for peer in self.dicom.peers]
+        if self.orthanc.peer and self.orthanc.peer not in names:
+            raise ValueError(
+                f"orthanc.peer: no peer is named {self.orthanc.peer!r}; "
+                f"there are: {', '.join(names) or 'none'}"
+            )
+        return self
+
     @classmethod
     def settings_customise_sources(
         cls,

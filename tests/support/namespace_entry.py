@@ -2,8 +2,8 @@
 
 Started by `tests.support.orthanc` as ``unshare -n python namespace_entry.py FD PROGRAM ...``. On the
 socket FD (sequenced packets) it answers ``connect PORT`` and ``listen PORT`` with a socket of the
-namespace's 127.0.0.1, handed over as a file descriptor. It ends the program when FD is closed, that is
-when the test process is gone, however that came about.
+namespace's 127.0.0.1, handed over as a file descriptor, and ``kill 0`` by killing the program. It ends the
+program when FD is closed, that is when the test process is gone, however that came about.
 """
 
 import fcntl
@@ -38,6 +38,9 @@ def _serve(control: socket.socket, program: "subprocess.Popen[bytes]") -> None:
         if not request:
             return
         verb, port = request.decode().split()
+        if verb == "kill":
+            program.kill()
+            return
         try:
             with _lend(verb, int(port)) as lent:
                 lent.setblocking(True)

@@ -33,6 +33,9 @@ import httpx
 import pytest
 
 _ENTRY = Path(__file__).with_name("namespace_entry.py")
+# Another system's Orthanc in this folder (`make test-orthanc-current`): run by chroot, its files inside.
+_ROOT = os.environ.get("ORTHANC_AL_TEST_ORTHANC_ROOT", "")
+PLUGINS = Path("/usr/share/orthanc/plugins")
 _HTTP_INSIDE, _DICOM_INSIDE = 8042, 4242
 _START_SECONDS = 60.0
 
@@ -88,6 +91,13 @@ class Namespace:
         with self._lock:
             self._control.close()
         self._process.wait(30)
+
+    def kill(self) -> None:
+        """Kill -9 the program."""
+        with self._lock:
+            self._control.send(b"kill 0")
+        self._process.wait(30)
+        self._control.close()
 
     def _lent(self, verb: str, port: int) -> socket.socket:
         with self._lock:
@@ -158,7 +168,7 @@ class Orthanc:
     Parameters
     ----------
     folder
-        For its storage, configuration and log.
+        For its storage, configuration and log; below the root of its system where it runs by chroot.
     ae_title
         Its own.
     modalities
@@ -167,6 +177,8 @@ class Orthanc:
         Keys of its configuration file that win over those here.
     tcp_nodelay
         Let it send small packets at once (FACTS: 44 ms an instance otherwise).
+    credentials
+        User and password, where it asks for them.
     """
 
     def __init__(
@@ -177,15 +189,18 @@ class Orthanc:
         modalities: Mapping[str, tuple[str, int]] | None = None,
         settings: Mapping[str, Any] | None = None,
         tcp_nodelay: bool = True,
+        credentials: tuple[str, str] | None = None,
     ) -> None:
+        inside, folder = folder, _outside(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
+        self.inside = inside
         self.ae_title = ae_title
         self.log = folder / "orthanc.log"
         self._modalities = dict(modalities or {})
         self._configuration = folder / "orthanc.json"
         self._configuration.write_text(
-            json.dumps(_configuration(folder, ae_title, self._modalities, dict(settings or {})), indent=1)
+            json.dumps(_configuration(inside, ae_title, self._modalities, dict(settings or {})), indent=1)
         )
         self._environment = {"TCP_NODELAY": "1"} if tcp_nodelay else {}
         self._http, self._dicom = _listening(), _listening()
@@ -197,7 +212,7 @@ class Orthanc:
             Relay(self._http, lambda: self._inside().connect(_HTTP_INSIDE)),
             Relay(self._dicom, lambda: self._inside().connect(_DICOM_INSIDE)),
         ]
-        self._client = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
+        self._client = httpx.Client(base_url=self.url, auth=credentials, timeout=30, trust_env=False)
 
     def __enter__(self) -> Self:
         self.start()
@@ -208,6 +223,8 @@ class Orthanc:
         self._client.close()
         for relay in self._inward:
             relay.close()
+        if _ROOT:
+            shutil.rmtree(self.folder)
 
     @property
     def pid(self) -> int:
@@ -216,19 +233,30 @@ class Orthanc:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        program = shutil.which("Orthanc")
+        program = "/usr/sbin/Orthanc" if _ROOT else shutil.which("Orthanc")
         assert program is not None, "Orthanc is not installed"
-        command = [program, str(self._configuration)]
+        command = [program, str(self.inside / self._configuration.name)]
+        if _ROOT:
+            command = ["chroot", _ROOT, *command]
         self._namespace = Namespace(command, self.log, self._environment)
         for _, port in self._modalities.values():
             self._outward.append(Relay(self._namespace.listen(port), functools.partial(_connected, port)))
         self._wait_until_up()
+
+    def kill(self) -> None:
+        """Kill -9 it; its ports then refuse until `start`."""
+        self._inside().kill()
+        self._namespace = None
+        self._close_outward()
 
     def stop(self) -> None:
         """End it in order; its ports then refuse."""
         if self._namespace is not None:
             self._namespace.close()
             self._namespace = None
+        self._close_outward()
+
+    def _close_outward(self) -> None:
         for relay in self._outward:
             relay.close()
         self._outward.clear()
@@ -245,6 +273,10 @@ class Orthanc:
             else self._client.post(route, json=body)
         )
         return answer.raise_for_status().json()
+
+    def delete(self, route: str) -> None:
+        """DELETE a resource."""
+        self._client.delete(route).raise_for_status()
 
     def instances(self) -> dict[str, bytes]:
         """Return the Part 10 file of each instance that it has, by SOP Instance UID."""
@@ -271,6 +303,11 @@ class Orthanc:
         text = self.log.read_text(errors="replace")[-4000:]
         self.stop()
         pytest.fail(f"Orthanc did not start:\n{text}")
+
+
+def _outside(folder: Path) -> Path:
+    """Return where a folder of Orthanc's system is to us."""
+    return Path(_ROOT) / folder.relative_to("/") if _ROOT else folder
 
 
 def _connected(port: int) -> socket.socket:

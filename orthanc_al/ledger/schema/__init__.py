@@ -13,6 +13,7 @@ from orthanc_al.ledger.schema.learning import (
     promotions,
     training_cache,
 )
+from orthanc_al.ledger.schema.orthanc import orthanc_instances
 from orthanc_al.ledger.schema.program import (
     audit_trail,
     facts,
@@ -56,6 +57,7 @@ __all__ = [
     "jobs",
     "metadata",
     "models",
+    "orthanc_instances",
     "patient_folds",
     "predictions",
     "procedure_steps",

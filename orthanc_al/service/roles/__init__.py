@@ -16,7 +16,7 @@ from orthanc_al.settings import Settings
 Run = Callable[[Settings, Ledger, Event, dict[str, Any]], None]
 
 # In the order in which they are started: what takes studies in comes last, when all else is there.
-ROLES: Final = ("web", "archive", "forwarder", "worker", "learner", "listener")
+ROLES: Final = ("web", "archive", "forwarder", "worker", "learner", "watcher", "listener")
 
 
 def runner(role: str) -> Run:
@@ -26,4 +26,5 @@ def runner(role: str) -> Run:
 
 def active(settings: Settings) -> tuple[str, ...]:
     """Return the roles that this configuration asks for."""
-    return tuple(role for role in ROLES if role != "archive" or settings.archive.enabled)
+    wanted = {"archive": settings.archive.enabled, "watcher": settings.orthanc.watch}
+    return tuple(role for role in ROLES if wanted.get(role, True))

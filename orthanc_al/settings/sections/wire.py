@@ -92,5 +92,13 @@ class Orthanc(Section):
     url: str = ""
     username: str = ""
     password: SecretStr = SecretStr("")
-    watch: Off = False
+    watch: bool = False
+    watch_days: Annotated[float, Field(ge=0)] = 1
+    peer: str = ""
     mirror: bool = True
+
+    @model_validator(mode="after")
+    def _watches_something(self) -> Self:
+        if self.watch and not self.url:
+            raise ValueError('watch needs the url of an Orthanc, e.g. url = "http://127.0.0.1:8042"')
+        return self

@@ -43,7 +43,11 @@ NEW = {"Version": "1.12.10", "HasLabels": True, "UserMetadata": {"al-read-by": 4
 @pytest.mark.parametrize(
     ("system", "expected", "text"),
     [
-        (OLD, Capabilities("1.10.1", False), "Orthanc 1.10.1, without labels (they exist since 1.12.0)"),
+        (
+            OLD,
+            Capabilities("1.10.1", has_labels=False),
+            "Orthanc 1.10.1, without labels (they exist since 1.12.0)",
+        ),
         (NEW, Capabilities("1.12.10", True), "Orthanc 1.12.10, with labels"),
         ({}, Capabilities("", False), "Orthanc , without labels (they exist since 1.12.0)"),
     ],
@@ -96,8 +100,8 @@ def test_an_old_orthanc_is_never_asked_for_labelled_studies() -> None:
 
 
 def test_a_new_orthanc_is_asked_for_labelled_studies() -> None:
-    studies = [{"MainDicomTags": {"StudyInstanceUID": "1.2.3"}}]
-    client, asked = _client({"GET /system": NEW, "POST /tools/find": studies})
+    client, asked = _client({"GET /system": NEW, "POST /tools/find": ["abc"]})
+    client._uids["abc"] = "1.2.3"
     assert list(client.labelled("al-read")) == ["1.2.3"]
     assert json.loads(asked.asked[-1][1])["Labels"] == ["al-read"]
 
@@ -135,7 +139,28 @@ def test_an_orthanc_that_is_away_is_an_error_of_ours() -> None:
 def test_a_missing_name_for_the_metadata_is_a_problem_that_names_its_cure(
     answers: dict[str, object], problem: bool
 ) -> None:
-    client, _ = _client(answers)
+    client, _ = _client({"GET /plugins": ["dicom-web"], **answers})
     found = client.problems()
     assert bool(found) == problem
     assert all('"UserMetadata": {"al-read-by": 4200}' in text for text in found)
+
+
+def test_a_version_that_is_too_old_and_a_missing_dicomweb_are_problems() -> None:
+    old = {"Version": "1.9.7", "UserMetadata": {"al-read-by": 4200}}
+    client, _ = _client({"GET /system": old, "GET /plugins": ["explorer.js"]})
+    too_old, no_viewer = client.problems()
+    assert "1.9.7 is older than 1.10.1" in too_old
+    assert "no DICOMweb" in no_viewer
+
+
+@pytest.mark.parametrize("version", ["1.10.1", "1.12.10", "1.12.7+dfsg-4", "mainline", "", "2.0"])
+def test_a_newer_version_and_one_without_numbers_are_no_problem(version: str) -> None:
+    assert not Capabilities(version, has_labels=False).is_older_than_tried
+
+
+@pytest.mark.parametrize(("status", "one_thing"), [(404, True), (500, True), (401, False), (503, False)])
+def test_an_error_tells_whether_it_is_about_one_thing(status: int, one_thing: bool) -> None:
+    client, _ = _client({"GET /instances/x": status})
+    with pytest.raises(OrthancError) as raised:
+        client.get("/instances/x")
+    assert raised.value.is_about_one_thing is one_thing

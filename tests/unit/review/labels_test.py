@@ -103,3 +103,26 @@ def test_a_label_takes_what_we_wrote_into_orthanc_off_again(room: ReadingRoom, l
     poll_labels(room.ledger, Shelf(**{label: [UID]}))
     with room.ledger.read() as connection:
         assert queue.counts(connection)["mirror", "ready"] == 1
+
+
+def test_a_label_that_was_taken_off_and_put_on_again_finishes_again(room: ReadingRoom) -> None:
+    room.select(UID)
+    assert poll_labels(room.ledger, Shelf(al_read=[UID]), trusted=False) == 1
+    room.take_in(wrap(PIXELS, 1, image=2))
+    assert poll_labels(room.ledger, Shelf(), trusted=False) == 0
+    assert poll_labels(room.ledger, Shelf(al_read=[UID]), trusted=False) == 1
+    with room.ledger.read() as connection:
+        study = studies.get(connection, UID)
+    assert study is not None
+    assert study.state is StudyState.READ
+
+
+def test_a_site_that_does_not_trust_labels_takes_no_read_from_them(room: ReadingRoom) -> None:
+    shelf = Shelf(al_read=[UID], al_confirmed_pos=[UID])
+    assert poll_labels(room.ledger, shelf, trusted=False) == 1
+    with room.ledger.read() as connection:
+        assert reads_of(connection, UID) == []
+
+
+def test_a_label_with_other_letters_or_spaces_is_none_of_ours(room: ReadingRoom) -> None:
+    assert poll_labels(room.ledger, Shelf(**{"al read": [UID], "AL-READ": [UID], "al-read-me": [UID]})) == 0

@@ -125,7 +125,7 @@ def test_a_file_that_is_not_there_or_not_toml_is_said_so(tmp_path: Path) -> None
         load(write(tmp_path, "[dicom"))
 
 
-@pytest.mark.parametrize("key", ["[orthanc]\nwatch = true", '[report]\npicture = "all"'])
+@pytest.mark.parametrize("key", ['[report]\npicture = "all"'])
 def test_what_is_not_built_yet_is_refused_and_not_ignored(tmp_path: Path, key: str) -> None:
     with pytest.raises(ConfigurationError):
         load(write(tmp_path, key))
