@@ -59,20 +59,6 @@ def opened(
     upsert(connection, associations, values, ["id"])
 
 
-def opened_once(
-    connection: Connection, association_id: str, calling_ae: str, called_ae: str, address: str
-) -> None:
-    """Write that a batch of instances has begun; where that was written already, nothing happens."""
-    values = {
-        "id": association_id,
-        "calling_ae": calling_ae,
-        "called_ae": called_ae,
-        "address": address,
-        "opened_at": now(),
-    }
-    upsert(connection, associations, values, ["id"])
-
-
 def closed(connection: Connection, association_id: str, ended: Ended) -> None:
     """Write how an association ended; the first end that is told counts."""
     connection.execute(

@@ -199,7 +199,7 @@ class Watcher:
             return
         with self._ledger.write() as connection:
             batch = origin.association_id or ""
-            associations.opened_once(
+            associations.opened(
                 connection, batch, origin.calling_ae, origin.called_ae, associations.OVER_REST
             )
             instances.add(connection, instance, origin, self._destinations)
