@@ -123,7 +123,7 @@ class OrthancClient:
     def _viewer_problems(self) -> Iterator[str]:
         if "dicom-web" not in self.get("/plugins"):
             yield (
-                "Orthanc has no DICOMweb: OHIF can't open studies from it (Debian: the package "
+                "Orthanc has no DICOMweb: OHIF can't open studies from it (Debian has it as "
                 "orthanc-dicomweb; Plugins in its configuration)"
             )
 

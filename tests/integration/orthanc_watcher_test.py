@@ -42,9 +42,9 @@ def film(number: int, image: int = 1) -> bytes:
 class Beside:
     """A watcher beside an Orthanc, with a spool and a ledger."""
 
-    def __init__(self, ledger: Ledger, folder: Path, min_free: int = 0) -> None:
+    def __init__(self, ledger: Ledger, folder: Path) -> None:
         self.ledger = ledger
-        self.spool = Spool(folder / "spool", min_free)
+        self.spool = Spool(folder / "spool", 0)
         self.stop = threading.Event()
         self.clients: list[OrthancClient] = []
 
@@ -267,15 +267,15 @@ def test_a_study_that_comes_both_ways_is_one_study_though_orthanc_writes_it_anew
 
 
 def test_a_full_spool_takes_nothing_and_loses_nothing(
-    ledger: Ledger, orthanc: Orthanc, tmp_path: Path
+    beside: Beside, orthanc: Orthanc, tmp_path: Path
 ) -> None:
-    full = Beside(ledger, tmp_path, min_free=1 << 60)
     orthanc.post("/instances", film(1))
+    roomy, beside.spool = beside.spool, Spool(tmp_path / "spool", 1 << 60)
     with pytest.raises(DiskFullError):
-        full.watcher(orthanc).start()
-    emptied = Beside(ledger, tmp_path)
-    emptied.watcher(orthanc).start()
-    assert len(emptied.sop_uids()) == 1
+        beside.watcher(orthanc).start()
+    beside.spool = roomy
+    beside.watcher(orthanc).start()
+    assert len(beside.sop_uids()) == 1
 
 
 def test_an_orthanc_that_is_away_or_refuses_us_says_so(beside: Beside, tmp_path: Path) -> None:
