@@ -18,11 +18,12 @@ import tomli_w
 from pydicom import Dataset, Sequence
 
 from orthanc_al.assemble import ArriveStage
+from orthanc_al.domain import Origin
 from orthanc_al.errors import DiskFullError, OrthancError
 from orthanc_al.ledger import Ledger, Worker, WorkQueue, deliveries, instances, studies, watched
 from orthanc_al.orthanc import ChangeLog, OrthancClient
 from orthanc_al.pipeline import Step
-from orthanc_al.receive import Intake, Session, Watcher
+from orthanc_al.receive import Watcher
 from orthanc_al.spool import Spool
 from tests.support.orthanc import Orthanc
 from tests.support.pipeline import TARGETS
@@ -72,6 +73,18 @@ class Beside:
         with self.ledger.read() as connection:
             rows = [instances.get(connection, one) for one in instances.known_ids(connection)]
         return sorted(row.instance.sop_instance_uid for row in rows if row is not None)
+
+    def receive(self, image: Dataset, data_set: bytes) -> None:
+        """Take an instance in as the listener does."""
+        origin = Origin("MODALITY", "ORTHANC_AL", "ORTHANC_AL", "modality", "f" * 32, "dicom")
+        syntax = str(image.file_meta.TransferSyntaxUID)
+        with self.spool.open_writer(
+            str(image.SOPClassUID), str(image.SOPInstanceUID), syntax, origin
+        ) as writer:
+            writer.write(data_set)
+            instance = writer.commit()
+        with self.ledger.write() as connection:
+            instances.add(connection, instance, origin, ())
 
     def arrive(self) -> None:
         stage = ArriveStage(self.ledger, self.spool, TARGETS)
@@ -217,11 +230,8 @@ def test_what_we_sent_there_and_what_we_wrote_there_is_no_news(
     path = tmp_path / "one.dcm"
     path.write_bytes(film(1))
     data_set = data_set_bytes(path)
-    session = Session(_origin(), "127.0.0.1")
     one = wrap(PIXELS, 1)
-    Intake(beside.spool, beside.ledger, ()).store(
-        session, one.SOPClassUID, one.SOPInstanceUID, "1.2.840.10008.1.2.1", (data_set,)
-    )
+    beside.receive(one, data_set)
     storescu(orthanc.dicom_port, [path], calling="ORTHANC_AL", called="ORTHANC")
     client = beside.clients[0]
     study = client.find_study(str(one.StudyInstanceUID))
@@ -247,13 +257,7 @@ def test_a_study_that_comes_both_ways_is_one_study_though_orthanc_writes_it_anew
     watcher.start()
     storescu(orthanc.dicom_port, [path], called="ORTHANC")
     beside.look(watcher)
-    Intake(beside.spool, beside.ledger, ()).store(
-        Session(_origin(), "127.0.0.1"),
-        one.SOPClassUID,
-        one.SOPInstanceUID,
-        "1.2.840.10008.1.2.1",
-        (data_set_bytes(path),),
-    )
+    beside.receive(one, data_set_bytes(path))
     there = next(iter(orthanc.instances().values()))
     (tmp_path / "there.dcm").write_bytes(there)
     assert data_set_bytes(tmp_path / "there.dcm") != data_set_bytes(path)
@@ -336,12 +340,6 @@ def test_nothing_is_missed_when_orthanc_and_we_are_killed_at_any_moment(tmp_path
 def _digest(number: int) -> bytes:
     raw = film(number)
     return hashlib.sha256(raw[144 + int.from_bytes(raw[140:144], "little") :]).digest()
-
-
-def _origin():  # type: ignore[no-untyped-def]
-    from orthanc_al.domain import Origin  # noqa: PLC0415
-
-    return Origin("MODALITY", "ORTHANC_AL", "ORTHANC_AL", "modality", "f" * 32, "dicom")
 
 
 def _configured(folder: Path, url: str) -> Path:
