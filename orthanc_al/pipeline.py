@@ -9,6 +9,7 @@
     review -> report -> mirror                 (a signed read lifts the blind of an audit case)
     sign                                       (a read that was given here leaves as a verified report)
     retrain                                    (nightly)
+    monitor                                    (daily)
 
 ``receive`` and ``forward`` are not in the table: bytes move by the spool and the deliveries, so that
 nothing below can hold them up. Every other step is a row of the work queue; the outcome that a step
@@ -34,6 +35,7 @@ class Step(StrEnum):
     REVIEW = "review"
     SIGN = "sign"
     RETRAIN = "retrain"
+    MONITOR = "monitor"
 
 
 # (step, outcome) -> (next step, ...). A step whose subject is of another kind than its successor's
@@ -82,6 +84,9 @@ TRANSITIONS: Final[Mapping[tuple[Step, str], tuple[Step, ...]]] = {
     (Step.RETRAIN, "candidate"): (),
     (Step.RETRAIN, "kept"): (),
     (Step.RETRAIN, "nothing_new"): (),
+    # What the model is used on, each day.
+    (Step.MONITOR, "alarm"): (),
+    (Step.MONITOR, "quiet"): (),
 }
 
 # What `orthanc-al pause` stops: scoring and everything that follows from it. Forwarding goes on.
@@ -90,8 +95,8 @@ SCORING_STEPS: Final = frozenset(
 )
 
 # Which process of `orthanc-al serve` does the work of a step.
-WORKER_STEPS: Final = frozenset(set(Step) - {Step.RETRAIN})
-LEARNER_STEPS: Final = frozenset({Step.RETRAIN})
+WORKER_STEPS: Final = frozenset(set(Step) - {Step.RETRAIN, Step.MONITOR})
+LEARNER_STEPS: Final = frozenset({Step.RETRAIN, Step.MONITOR})
 
 
 def successors(step: Step, outcome: str) -> tuple[Step, ...]:

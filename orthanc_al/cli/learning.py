@@ -1,15 +1,16 @@
-"""Commands about learning: retrain, train-factory."""
+"""Commands about learning: retrain, monitor, train-factory."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from orthanc_al.cli.common import of, open_ledger, out
+from orthanc_al.cli.common import Json, of, open_ledger, out, show_json
 from orthanc_al.ledger import enqueue
 from orthanc_al.observe import now
 from orthanc_al.pipeline import Step
-from orthanc_al.service import running
+from orthanc_al.service import monitoring, running, tables
 
 
 def retrain(
@@ -28,6 +29,26 @@ def retrain(
             running.learn_now(settings, ledger)
     done = "done; see `orthanc-al models show`" if here else "on the learner's queue"
     out.print(f"Retraining of {', '.join(names)} is {done}.")
+
+
+def monitor(
+    context: typer.Context,
+    json: Json = False,
+    model: Annotated[str, typer.Argument(help="Name of the model; else all that are configured.")] = "",
+) -> None:
+    """Look at the days that are over: drift, performance on the audit, burden, and the guarantee.
+
+    Exit status 1 where something is wrong enough to look at.
+    """
+    settings = of(context).settings()
+    with open_ledger(settings) as ledger:
+        seen = monitoring.look_now(settings, ledger, [model] if model else running.model_names(settings))
+    if json:
+        show_json([asdict(one) for one in seen])
+    else:
+        tables.show_monitor(out, seen)
+    if any(one.point.alarm for one in seen):
+        raise typer.Exit(1)
 
 
 def train_factory(
@@ -49,4 +70,5 @@ def train_factory(
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
     app.command()(retrain)
+    app.command()(monitor)
     app.command("train-factory")(train_factory)

@@ -17,7 +17,7 @@ Vector = NDArray[np.float64]
 
 PSI_BINS: Final = 10
 PERMUTATIONS: Final = 999
-_MOST_ROWS: Final = 300
+_MOST_ROWS: Final = 200
 """Rows of a sample that the energy distance looks at; more are thinned evenly."""
 
 _PERMUTATION_SEED: Final = 20131
@@ -99,7 +99,7 @@ def energy(reference: ArrayLike, today: ArrayLike, permutations: int = PERMUTATI
     Parameters
     ----------
     reference, today
-        Shapes (n, d) and (m, d); of more than 300 rows, 300 are taken evenly.
+        Shapes (n, d) and (m, d); of more than 200 rows, 200 are taken evenly.
 
     Raises
     ------

@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from orthanc_al.errors import OrthancAlError
 from orthanc_al.ledger import Ledger, Worker, WorkQueue, processes, queue, trail
 from orthanc_al.observe import logger, now
-from orthanc_al.pipeline import Step
+from orthanc_al.pipeline import LEARNER_STEPS
 from orthanc_al.select import spend_the_rest
 from orthanc_al.service import child, modelling, owners, ports, roles
 from orthanc_al.service.roles import learner
@@ -84,10 +84,10 @@ def is_ready(settings: Settings) -> bool:
 
 
 def is_idle(ledger: Ledger) -> bool:
-    """Whether no work waits or runs, what is put off included, but for retraining."""
+    """Whether no work waits or runs, what is put off included, but for what the learner does."""
     with ledger.read() as connection:
         counted = queue.counts(connection)
-    return not any(state != "quarantined" and step != Step.RETRAIN for step, state in counted)
+    return not any(state != "quarantined" and step not in LEARNER_STEPS for step, state in counted)
 
 
 def model_names(settings: Settings) -> list[str]:

@@ -1,7 +1,8 @@
-"""The worklist as a table in a terminal."""
+"""The worklist, and what the monitor saw, as tables in a terminal."""
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import groupby
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -11,6 +12,7 @@ from rich.table import Table
 
 from orthanc_al.dicom.sender import FileResult
 from orthanc_al.domain import Tier
+from orthanc_al.ledger.monitoring import StoredPoint
 from orthanc_al.ledger.worklist import Entry
 
 _NAME_WIDTH: Final = 16
@@ -48,3 +50,27 @@ def show_failures(console: Console, failed: Sequence[FileResult]) -> None:
         console.print(f"[yellow]not sent:[/] {escape(f'{result.path.name}: {result.text}')}", highlight=False)
     if len(failed) > _FAILURES_SHOWN:
         console.print(f"... and {len(failed) - _FAILURES_SHOWN} more")
+
+
+def show_monitor(console: Console, seen: Sequence[StoredPoint]) -> None:
+    """Print what the monitor saw of each model's newest day, alarms first, with their reasons."""
+    if not seen:
+        console.print("No model is configured, so there is nothing to look at.")
+    for name, own in groupby(seen, key=lambda one: one.model_name):
+        points = sorted(own, key=lambda one: not one.point.alarm)
+        table = Table(title=f"{name}, {points[0].day}", title_justify="left", box=None, pad_edge=False)
+        for column in ("", "measure", "finding", "value", "95 %", "cases", "what it says"):
+            table.add_column(column, overflow="fold")
+        for one in points:
+            point = one.point
+            has_interval = point.low is not None and point.high is not None
+            table.add_row(
+                "[bold red]ALARM[/]" if point.alarm else "",
+                point.measure,
+                escape(" ".join(part for part in (point.finding, point.part) if part)),
+                f"{point.value:.3g}",
+                f"{point.low:.3g} to {point.high:.3g}" if has_interval else "",
+                str(point.cases),
+                escape(point.reason),
+            )
+        console.print(table)

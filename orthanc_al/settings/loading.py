@@ -24,6 +24,7 @@ from orthanc_al.settings.sections import (
     Learn,
     Log,
     Model,
+    Monitor,
     Orthanc,
     Receive,
     Report,
@@ -60,6 +61,7 @@ class Settings(BaseSettings):
     review: Review = Review()
     report: Report = Report()
     learn: Learn = Learn()
+    monitor: Monitor = Monitor()
     web: Web = Web()
     site: Site = Site()
     log: Log = Log()

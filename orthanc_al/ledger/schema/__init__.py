@@ -13,6 +13,7 @@ from orthanc_al.ledger.schema.learning import (
     promotions,
     training_cache,
 )
+from orthanc_al.ledger.schema.monitoring import monitor_points
 from orthanc_al.ledger.schema.orthanc import orthanc_instances
 from orthanc_al.ledger.schema.program import (
     audit_trail,
@@ -57,6 +58,7 @@ __all__ = [
     "jobs",
     "metadata",
     "models",
+    "monitor_points",
     "orthanc_instances",
     "patient_folds",
     "predictions",

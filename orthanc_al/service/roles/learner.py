@@ -7,7 +7,7 @@ from typing import Any, Final
 from orthanc_al.learn import Guarantee, RetrainStage, load_plan
 from orthanc_al.ledger import Ledger, Stage, Worker, WorkQueue
 from orthanc_al.pipeline import Step
-from orthanc_al.service import owners
+from orthanc_al.service import monitoring, owners
 from orthanc_al.settings import Settings
 
 LEASE: Final = 900.0
@@ -26,6 +26,7 @@ def stages_of(settings: Settings, ledger: Ledger) -> dict[Step, Stage]:
     """Return the stage that learns."""
     triage = settings.triage
     return {
+        Step.MONITOR: monitoring.stage(settings, ledger),
         Step.RETRAIN: RetrainStage(
             ledger,
             settings.storage.models,
@@ -33,5 +34,5 @@ def stages_of(settings: Settings, ledger: Ledger) -> dict[Step, Stage]:
             load_plan(settings.learn.pccp),
             automatic=settings.learn.promotion == "automatic",
             shown_weight=settings.learn.shown_weight,
-        )
+        ),
     }

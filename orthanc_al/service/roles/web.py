@@ -49,22 +49,29 @@ def run(settings: Settings, ledger: Ledger, stop: threading.Event, detail: dict[
 
 
 def _nightly_clock(settings: Settings, ledger: Ledger) -> BackgroundScheduler | None:
-    """Start the clock of ``learn.cron``; all it does is to put the models' jobs on the queue."""
-    if not settings.learn.cron:
+    """Start the clock of ``learn.cron`` and ``monitor.cron``; all it does is to put jobs on the queue."""
+    crons = {Step.RETRAIN: settings.learn.cron, Step.MONITOR: settings.monitor.cron}
+    wanted = {step: cron for step, cron in crons.items() if cron}
+    if not wanted:
         return None
     zone = settings.site.timezone
 
-    def ring() -> None:
+    def ring(step: Step) -> None:
         names = [package.ref.name for package in modelling.packages(settings)]
         with ledger.write() as connection:
             for name in names:
-                enqueue(connection, Step.RETRAIN, name, now(), sooner=True)
+                enqueue(connection, step, name, now(), sooner=True)
 
     scheduler = BackgroundScheduler(timezone=zone)
-    # A machine that slept through the hour does it when it wakes, once.
-    scheduler.add_job(
-        ring, CronTrigger.from_crontab(settings.learn.cron, zone), coalesce=True, misfire_grace_time=6 * 3600
-    )
+    for step, cron in wanted.items():
+        # A machine that slept through the hour does it when it wakes, once.
+        scheduler.add_job(
+            ring,
+            CronTrigger.from_crontab(cron, zone),
+            args=[step],
+            coalesce=True,
+            misfire_grace_time=6 * 3600,
+        )
     scheduler.start()
     return scheduler
 

@@ -2,7 +2,7 @@
 
 from orthanc_al.settings.sections.base import LOOPBACK
 from orthanc_al.settings.sections.program import Log, Site, Web
-from orthanc_al.settings.sections.reading import Learn, Report, Review, TargetMinutes, Triage
+from orthanc_al.settings.sections.reading import Learn, Monitor, Report, Review, TargetMinutes, Triage
 from orthanc_al.settings.sections.scoring import Assemble, Inference, Model
 from orthanc_al.settings.sections.wire import Archive, Dicom, Orthanc, Peer, Receive, Storage
 
@@ -15,6 +15,7 @@ __all__ = [
     "Learn",
     "Log",
     "Model",
+    "Monitor",
     "Orthanc",
     "Peer",
     "Receive",

@@ -4,10 +4,24 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from apscheduler.triggers.cron import CronTrigger
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from orthanc_al.domain import Grouping
 from orthanc_al.settings.sections.base import Section, Share, only_off
+
+
+def _is_a_crontab(value: str) -> str:
+    if value:
+        try:
+            CronTrigger.from_crontab(value)
+        except ValueError as error:
+            raise ValueError(
+                f"no crontab of five fields, as in '0 2 * * *', or empty to turn it off ({error})"
+            ) from error
+    return value
+
+
+Crontab = Annotated[str, AfterValidator(_is_a_crontab)]
 
 
 class TargetMinutes(Section):
@@ -52,22 +66,19 @@ class Report(Section):
     picture: Annotated[Literal["off"], BeforeValidator(only_off)] = "off"
 
 
+class Monitor(Section):
+    """When what the model is used on is looked at, and how."""
+
+    cron: Crontab = "15 0 * * *"
+    reference_days: Annotated[int, Field(ge=1)] = 28
+    window_days: Annotated[int, Field(ge=1)] = 90
+    alpha: Annotated[float, Field(ge=0.0005, lt=1)] = 0.001
+
+
 class Learn(Section):
     """When a new model is made, and who lets it go live."""
 
-    cron: str = "0 2 * * *"
+    cron: Crontab = "0 2 * * *"
     promotion: Literal["manual", "automatic"] = "manual"
     pccp: Path | None = None
     shown_weight: Annotated[float, Field(ge=0, le=1)] = 1.0
-
-    @field_validator("cron")
-    @classmethod
-    def _is_a_crontab(cls, value: str) -> str:
-        if value:
-            try:
-                CronTrigger.from_crontab(value)
-            except ValueError as error:
-                raise ValueError(
-                    f"no crontab of five fields, as in '0 2 * * *', or empty to turn it off ({error})"
-                ) from error
-        return value

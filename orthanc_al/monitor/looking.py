@@ -1,0 +1,94 @@
+"""What the monitor looks at: the live package, samples of studies, and the audited cases that count."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from sqlalchemy import Connection
+
+from orthanc_al.errors import ModelError
+from orthanc_al.inference.head_swap import read_head
+from orthanc_al.inference.package import ModelPackage, load_package
+from orthanc_al.ledger import models
+from orthanc_al.ledger.learning import LabelledCase
+from orthanc_al.ledger.monitoring import Scored
+from orthanc_al.ledger.selections import AUDIT
+from orthanc_al.monitor.watch import Head, Sample
+
+_MOST_STUDIES: Final = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """The live package, as far as the monitor needs it."""
+
+    package: ModelPackage
+    heads: tuple[Head, ...]
+    family: frozenset[str]
+    retrained: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What a day is compared with; while it is not complete, nothing is."""
+
+    studies: Sample
+    complete: bool
+
+
+def live_package(connection: Connection, name: str) -> Live:
+    """Return the live package of a model.
+
+    Raises
+    ------
+    ModelError
+        No package of that name is live.
+    PackageRefusedError
+        It does not hold.
+    """
+    champion = models.champion(connection, name)
+    if champion is None:
+        raise ModelError(f"No package of {name} is live; the configuration names none of that name.")
+    package = load_package(champion.folder)
+    family = models.family(connection, champion.ref.digest)
+    return Live(package, heads_of(package), family, champion.origin == "retrained")
+
+
+def heads_of(package: ModelPackage) -> tuple[Head, ...]:
+    """Return the findings of a package in the order of its logits."""
+    weight, bias = read_head(package.contents.model)
+    return tuple(
+        Head(
+            name=entry.name,
+            weight=weight[:, number].astype(np.float64),
+            bias=float(bias[number]),
+            slope=entry.calibrator.slope,
+            offset=entry.calibrator.offset,
+            operating=entry.thresholds.operating,
+            high=entry.thresholds.high,
+            low=entry.thresholds.low,
+        )
+        for number, entry in enumerate(package.manifest.findings)
+    )
+
+
+def sample(studies: list[Scored]) -> Sample:
+    """Return studies as the tests take them; of very many, 2,000 taken evenly."""
+    if len(studies) > _MOST_STUDIES:
+        kept = np.linspace(0, len(studies) - 1, _MOST_STUDIES).astype(np.int64)
+        studies = [studies[number] for number in kept]
+    return Sample(
+        np.array([one.embedding for one in studies], np.float64), np.array([one.ood for one in studies])
+    )
+
+
+def audits_of(cases: list[LabelledCase], finding: str) -> list[LabelledCase]:
+    """Return the blind audited cases of a finding in the order of arrival, of each patient the first."""
+    own = sorted(
+        (case for case in cases if case.finding == finding and case.kind == AUDIT and not case.ai_shown),
+        key=lambda case: (case.arrived_at, case.study_instance_uid),
+    )
+    first: dict[str, LabelledCase] = {}
+    for case in own:
+        first.setdefault(case.patient_key, case)
+    return list(first.values())
