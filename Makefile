@@ -56,7 +56,7 @@ train: $(VENV)/.installed-finetune   ## train a package like models/cxr-pneumoni
 
 finetune: $(VENV)/.installed-finetune
 
-parts:           ## install the programs that the tests talk to (Orthanc, DCMTK, dicom3tools, Chromium)
+parts:           ## install the programs that the tests talk to (Orthanc, DCMTK, dicom3tools, Chromium, npm)
 	@sh tests/install-parts.sh
 
 docker-test:     ## build the images and run studies through the containers (docker or podman)

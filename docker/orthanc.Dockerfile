@@ -2,7 +2,7 @@
 ARG BASE=python:3.11-slim
 FROM ${BASE}
 RUN apt-get update -q \
-    && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends orthanc \
+    && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends orthanc orthanc-dicomweb \
     && rm -rf /var/lib/apt/lists/*
 # The user id of orthanc_al's container: the two share the folder of secrets.
 RUN usermod --uid 10001 orthanc \

@@ -4,12 +4,13 @@
 #   CONTAINER=docker|podman         the engine; else docker where its daemon answers, else podman
 #   COMPOSE="..."                   the compose command; else the engine's own
 #   BASE=... EXTRAS=...             the images' build arguments
-#   WEB_PORT, DICOM_PORT, ORTHANC_PORT    ports on this machine's loopback
+#   WEB_PORT, DICOM_PORT, ORTHANC_PORT, VIEWER_PORT    ports on this machine's loopback
 # Leaves nothing behind but the images. Exit status: 0 all held, 1 something did not, 2 a part is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 readonly PROJECT=orthanc-al-test
 export WEB_PORT=${WEB_PORT:-18080} DICOM_PORT=${DICOM_PORT:-21112} ORTHANC_PORT=${ORTHANC_PORT:-18042}
+export VIEWER_PORT=${VIEWER_PORT:-13000}
 export BUILDAH_FORMAT=docker # podman's own format has no health check
 
 missing() {
@@ -63,7 +64,7 @@ say() { # PROMISE COMMAND...: runs it, and says whether it held
 clean_up() {
   local status=$?
   if [ "$status" != 0 ] || [ "$failed" != 0 ]; then
-    for service in orthanc_al orthanc; do
+    for service in orthanc_al orthanc viewer; do
       echo "--- the last lines of $service"
       "$CONTAINER" logs --tail 40 "$(container "$service")" 2>&1 || true
     done
@@ -104,6 +105,23 @@ password() { "$CONTAINER" exec "$(container orthanc_al)" cat secrets/web__passwo
 
 opens_with_the_password_alone() {
   [ "$(page wrong)" = 401 ] && [ "$(page "$(password)")" = 200 ]
+}
+
+viewer() { # PASSWORD PATH: the status; what came is in $folder/viewed
+  curl --silent --max-time 20 --output "$folder/viewed" --write-out '%{http_code}' --user "any:$1" \
+    "http://127.0.0.1:$VIEWER_PORT$2"
+}
+
+viewer_opens_with_the_password_alone() {
+  for path in / /dicom-web/studies /al/api/v1/me; do
+    [ "$(viewer wrong "$path")" = 401 ] || return 1
+    [ "$(viewer "$(password)" "$path")" = 200 ] || return 1
+  done
+}
+
+viewer_has_the_studies() { # that were sent, from Orthanc
+  viewer "$(password)" /dicom-web/studies >/dev/null
+  [ "$(grep -o '"0020000D"' "$folder/viewed" | wc -l)" -gt 0 ]
 }
 
 logs_keep_secrets() {
@@ -152,11 +170,13 @@ if [ "${1:-}" != --no-build ]; then compose build; fi
 compose down --volumes >/dev/null 2>&1 || true # of a run that was cut off
 compose up --no-build --detach
 say "orthanc_al becomes healthy" becomes_healthy
-for service in orthanc_al orthanc; do say "$service is not run by root" runs_as_nobody_special "$service"; done
+for service in orthanc_al orthanc viewer; do say "$service is not run by root" runs_as_nobody_special "$service"; done
 say "the published page opens with the password alone" opens_with_the_password_alone
 say "a modality's studies are acknowledged" send
 "$CONTAINER" exec --interactive "$(container orthanc_al)" python - check "$(cat "$folder/sent")" \
   <docker/test_inside.py || failed=1
+say "the viewer opens with the password alone" viewer_opens_with_the_password_alone
+say "the viewer has the studies" viewer_has_the_studies
 say "no password and no patient is in the log" logs_keep_secrets
 say "ONNX Runtime gathers nothing for its maker" reports_to_nobody
 studies >"$folder/studies"

@@ -8,6 +8,7 @@ need Orthanc "orthanc orthanc-python orthanc-dicomweb"
 need storescu dcmtk
 need dciodvfy dicom3tools
 need chromium chromium
+need npm npm
 [ -z "$packages" ] && exit 0
 as_root=""
 if [ "$(id -u)" != 0 ]; then

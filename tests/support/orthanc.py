@@ -39,6 +39,12 @@ PLUGINS = Path("/usr/share/orthanc/plugins")
 _HTTP_INSIDE, _DICOM_INSIDE = 8042, 4242
 _START_SECONDS = 60.0
 
+DICOMWEB: Mapping[str, Any] = {
+    "Plugins": ["/usr/share/orthanc/plugins/libOrthancDicomWeb.so"],
+    "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+}
+"""Settings of an Orthanc that viewers ask."""
+
 
 class Namespace:
     """A program in a network namespace without a network, and the relays to and from it.

@@ -114,6 +114,8 @@ class Site:
         Tables of `peer`.
     changes
         Sections of the configuration that replace the defaults below.
+    port
+        Of the listener, where a peer has to know it before; 0 takes a free one.
     """
 
     def __init__(
@@ -121,9 +123,10 @@ class Site:
         folder: Path,
         peers: Sequence[Mapping[str, Any]],
         changes: Mapping[str, Mapping[str, Any]] | None = None,
+        port: int = 0,
     ) -> None:
         self.folder = folder
-        self.port = free_port()
+        self.port = port or free_port()
         self.web_port = free_port()
         self.config = folder / "orthanc-al.toml"
         document: dict[str, Any] = {

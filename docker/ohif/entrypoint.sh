@@ -1,0 +1,17 @@
+#!/bin/sh
+# Fills in the configuration: Orthanc asks for the password that orthanc_al's container makes.
+set -eu
+umask 077
+trap 'exit 0' TERM INT # the shell is process 1 until nginx runs, and would ignore them
+file=${ORTHANC_AL_SECRETS:-/var/lib/orthanc-al/secrets}/orthanc__password
+until [ -s "$file" ]; do sleep 0.2; done
+basic=$(printf 'orthanc_al:%s' "$(cat "$file")" | base64 -w 0)
+resolver=${RESOLVER:-$(awk '/^nameserver/ { print $2; exit }' /etc/resolv.conf)}
+sed -e "s|\${ORTHANC_BASIC}|$basic|" \
+  -e "s|\${RESOLVER}|$resolver|" \
+  -e "s|\${LISTEN}|${LISTEN:-3000}|" \
+  -e "s|\${VIEWER}|${VIEWER:-/usr/share/ohif}|" \
+  -e "s|\${GATEWAY}|${GATEWAY:-http://orthanc_al:8080}|" \
+  -e "s|\${ORTHANC}|${ORTHANC:-http://orthanc:8042}|" \
+  "${TEMPLATE:-/opt/ohif/nginx.conf}" >/run/viewer/nginx.conf
+exec nginx -c /run/viewer/nginx.conf -g 'daemon off;'

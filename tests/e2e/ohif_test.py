@@ -1,0 +1,256 @@
+"""The radiologist's side in the viewer that she has: OHIF, as npm ships it, in a real browser.
+
+A film comes by DICOM, passes on to Orthanc, and is scored; OHIF opens it from there with our report. Then a
+reader signs it by the toolbar, or relabels the model's rectangle and saves it.
+"""
+
+import io
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
+from pydicom import Dataset, dcmread
+
+from tests.support.ohif import Ohif
+from tests.support.orthanc import DICOMWEB, Orthanc
+from tests.support.radiographs import radiographs
+from tests.support.site import Site, free_port, peer, storescu, wait_until
+
+pytestmark = [
+    pytest.mark.needs_data,
+    pytest.mark.needs_dcmtk,
+    pytest.mark.needs_dicom3tools,
+    pytest.mark.needs_orthanc,
+    pytest.mark.needs_browser,
+    pytest.mark.slow,
+]
+
+STUDIES = 4
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--use-gl=angle",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+]
+OHIF_SECONDS = 90_000  # milliseconds: two cores draw in software, and others use them as well
+GATEWAY = "GATEWAY"
+
+
+class Room:
+    """A gateway, an Orthanc with DICOMweb, OHIF before it, and what is known of each."""
+
+    def __init__(self, site: Site, orthanc: Orthanc, viewer: Ohif) -> None:
+        self.site = site
+        self.orthanc = orthanc
+        self.viewer = viewer
+
+    def worklist(self) -> list[dict[str, Any]]:
+        """The worklist in reading order, by the API."""
+        answer = httpx.get(f"http://127.0.0.1:{self.site.web_port}/api/v1/worklist", timeout=30)
+        found: list[dict[str, Any]] = answer.raise_for_status().json()["studies"]
+        return found
+
+    def reads(self, uid: str) -> list[dict[str, Any]]:
+        """What was read of a study, by the API."""
+        answer = httpx.get(f"http://127.0.0.1:{self.site.web_port}/api/v1/studies/{uid}", timeout=30)
+        found: list[dict[str, Any]] = answer.raise_for_status().json()["reads"]
+        return found
+
+    def reports(self, uid: str) -> list[Dataset]:
+        """The structured reports of a study that Orthanc has."""
+        found = [dcmread(io.BytesIO(content)) for content in self.orthanc.instances().values()]
+        return [one for one in found if one.Modality == "SR" and one.StudyInstanceUID == uid]
+
+    def url(self, uid: str) -> str:
+        """Where OHIF opens a study."""
+        return f"{self.viewer.url}/viewer?StudyInstanceUIDs={uid}"
+
+
+@pytest.fixture(scope="module")
+def room(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
+    folder = tmp_path_factory.mktemp("room")
+    port = free_port()
+    films = [film.save(folder / "films") for film in radiographs(data, STUDIES)]
+    with Orthanc(
+        folder / "orthanc", modalities={GATEWAY: ("ORTHANC_AL", port)}, settings=DICOMWEB
+    ) as orthanc:
+        site = Site(
+            folder / "site",
+            [
+                peer("modality", "MODALITY", free_port(), "source"),
+                peer("orthanc", orthanc.ae_title, orthanc.dicom_port, "source", "destination", "results"),
+            ],
+            {
+                "orthanc": {"url": orthanc.url},
+                "review": {"audit_fraction": 0.0, "budget_per_day": 20, "expected_per_day": 20},
+            },
+            port=port,
+        )
+        site.start()
+        storescu(site.port, films)
+        with Ohif(orthanc.url, f"http://127.0.0.1:{site.web_port}") as viewer:
+            room = Room(site, orthanc, viewer)
+            wait_until(lambda: _reported(room), 180, f"not all were reported: {site.log[-2000:]}")
+            yield room
+        assert site.stop() == 0
+
+
+def _reported(room: Room) -> bool:
+    entries = room.worklist()
+    return len(entries) == STUDIES and all(room.reports(one["study_instance_uid"]) for one in entries)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    opened = browser.new_context(viewport={"width": 1440, "height": 900})
+    opened.set_default_timeout(OHIF_SECONDS)
+    yield opened
+    opened.close()
+
+
+def opened(context: BrowserContext, room: Room, uid: str) -> Page:
+    """Return OHIF with a study on the screen."""
+    page = context.new_page()
+    page.on("dialog", lambda dialog: dialog.accept("Brandt, Karin"))
+    page.goto(room.url(uid))
+    is_shown(page)
+    return page
+
+
+def is_shown(page: Page) -> None:
+    """Wait until the image is drawn: its window is told in the corner."""
+    overlay = page.locator('[data-cy="viewport-overlay-bottom-left"]')
+    expect(overlay.get_by_text("W:")).to_be_visible(timeout=OHIF_SECONDS)
+
+
+def button(page: Page, value: str) -> Locator:
+    """Return a button of our toolbar."""
+    return page.locator(f'[data-cy="orthanc-al-pneumonia-{value}-btn"]')
+
+
+def valid(report: Dataset, folder: Path) -> None:
+    """Assert that dciodvfy finds no error in a report."""
+    path = folder / f"{report.SOPInstanceUID}.dcm"
+    report.save_as(path, enforce_file_format=True)
+    told = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True, check=False, timeout=60)
+    lines = (told.stdout + told.stderr).splitlines()
+    assert lines
+    assert [line for line in lines if line.startswith("Error")] == []
+
+
+def test_one_click_signs_the_study_and_opens_the_next(
+    room: Room, context: BrowserContext, tmp_path: Path
+) -> None:
+    first, second, *_ = room.worklist()
+    uid, after = first["study_instance_uid"], second["study_instance_uid"]
+    page = opened(context, room, uid)
+    expect(page.get_by_text(first["why"]).first).to_be_visible()  # finding and probability in words
+    button(page, "present").dblclick()  # one read, however often it is clicked
+    expect(page.get_by_text("Signed by Brandt, Karin.").first).to_be_visible()
+    page.wait_for_url(f"**StudyInstanceUIDs={after}")
+    is_shown(page)
+    wait_until(lambda: len(room.reports(uid)) == 2, 60, "the verified report is not at Orthanc")
+    [ai, read] = sorted(room.reports(uid), key=lambda one: one.VerificationFlag == "VERIFIED")
+    assert (read.CompletionFlag, read.VerificationFlag) == ("COMPLETE", "VERIFIED")
+    assert str(read.VerifyingObserverSequence[0].VerifyingObserverName) == "Brandt^Karin"
+    replaced = read.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence[0]
+    assert replaced.ReferencedSOPInstanceUID == ai.SOPInstanceUID
+    valid(read, tmp_path)
+    assert [(one["value"], one["state"]) for one in room.reads(uid)] == [("present", "counts")]
+    assert uid not in [one["study_instance_uid"] for one in room.worklist()]
+
+
+def test_our_report_becomes_a_rectangle_that_a_reader_relabels_and_saves(
+    room: Room, context: BrowserContext, tmp_path: Path
+) -> None:
+    uid = next(one for one in room.worklist() if _has_region(room, one))["study_instance_uid"]
+    page = opened(context, room, uid)
+    page.evaluate(
+        "fetch('/al/api/v1/me', {method: 'POST', body: JSON.stringify({reader: 'Aebi, Urs'}),"
+        " headers: {'content-type': 'application/json', 'x-orthanc-al': '1'}})"
+    )
+    page.goto(room.url(uid))  # the viewer asks at its start who reads
+    is_shown(page)
+    relabel(page, "pneumonia absent")
+    save(page)
+    wait_until(lambda: len(room.reports(uid)) == 2, 60, "the reader's report is not at Orthanc")
+    [read] = [one for one in room.reports(uid) if one.Manufacturer != "orthanc_al"]
+    [ai] = [one for one in room.reports(uid) if one.Manufacturer == "orthanc_al"]
+    assert read.SeriesInstanceUID != ai.SeriesInstanceUID
+    valid(read, tmp_path)
+    send_back(room, read)
+    wait_until(lambda: room.reads(uid), 60, "the reader's report was not read")
+    [said] = room.reads(uid)
+    assert (said["value"], said["state"], said["reader"]) == ("absent", "counts", "Aebi^Urs")
+    wait_until(lambda: uid not in [one["study_instance_uid"] for one in room.worklist()], 60)
+
+
+def test_what_is_saved_without_a_label_only_echoes_the_model(room: Room, context: BrowserContext) -> None:
+    uid = next(one for one in room.worklist() if _has_region(room, one))["study_instance_uid"]
+    page = opened(context, room, uid)
+    hydrate(page)
+    save(page)
+    wait_until(lambda: len(room.reports(uid)) == 2, 60, "the report is not at Orthanc")
+    [echo] = [one for one in room.reports(uid) if one.Manufacturer != "orthanc_al"]
+    send_back(room, echo)
+    wait_until(lambda: _looked_at(room, echo), 60, "the report did not arrive")
+    assert room.reads(uid) == []
+    assert uid in [one["study_instance_uid"] for one in room.worklist()]
+
+
+def hydrate(page: Page) -> None:
+    """Open our report: OHIF makes a measurement of it."""
+    page.get_by_text("AI result, not verified").dblclick()
+    page.locator('[data-cy="trackedMeasurements-btn"]').click()
+    expect(page.locator('[data-cy="data-row-title"]').first).to_have_text("Pneumonia", timeout=OHIF_SECONDS)
+
+
+def relabel(page: Page, label: str) -> None:
+    """Give the measurement one of the labels that our configuration offers."""
+    hydrate(page)
+    page.locator('[data-cy="data-row"]').first.hover()
+    page.locator('[data-cy="actionsMenuTrigger"]').first.click()
+    page.get_by_text("Rename").first.click()
+    page.get_by_role("dialog").get_by_text(label).click()
+    expect(page.locator('[data-cy="data-row-title"]').first).to_have_text(label)
+
+
+def save(page: Page) -> None:
+    """Save the measurements as OHIF does."""
+    page.get_by_text("Create SR").click()
+    page.get_by_role("button", name="Save").click()
+
+
+def send_back(room: Room, report: Dataset) -> None:
+    """Let Orthanc send a report to us, as a routing rule of the site does."""
+    [known] = room.orthanc.post("/tools/lookup", str(report.SOPInstanceUID).encode())
+    room.orthanc.post(f"/modalities/{GATEWAY}/store", [known["ID"]])
+
+
+def _looked_at(room: Room, report: Dataset) -> bool:
+    answer = httpx.get(
+        f"http://127.0.0.1:{room.site.web_port}/api/v1/studies/{report.StudyInstanceUID}", timeout=30
+    )
+    return any(
+        one["sop_instance_uid"] == report.SOPInstanceUID and one["kind"] for one in answer.json()["instances"]
+    )
+
+
+def _has_region(room: Room, entry: dict[str, Any]) -> bool:
+    return "POLYLINE" in str(room.reports(entry["study_instance_uid"])[0])
