@@ -17,6 +17,7 @@
     │   └── PeerRefusedError      a final answer: it does not take this object
     ├── OrthancError              Orthanc's REST API answers with an error or not at all      (retry)
     ├── ModelError                a model package
+    │   ├── LearningBusyError     another process is learning for this model                  (retry)
     │   ├── PackageRefusedError   manifest or digest do not hold
     │   └── ProviderError         the execution provider that was asked for is not there
     └── ReadError                 a confirmed read can't be used
@@ -127,6 +128,12 @@ class OrthancError(OrthancAlError):
 
 class ModelError(OrthancAlError):
     """A model package can't be used."""
+
+
+class LearningBusyError(ModelError):
+    """Another process is learning for this model; its work is not done twice at once."""
+
+    retryable = True
 
 
 class PackageRefusedError(ModelError):

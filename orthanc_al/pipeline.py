@@ -5,6 +5,7 @@
     receive -> forward                        (bytes; never waits for what is below)
             -> arrive -> score_image
                       -> assemble -> score -> triage -> select -> report -> mirror
+                                           -> shadow    (where a candidate scores beside the champion)
                       -> review                (reports by others: is it a read?)
     review -> report -> mirror                 (a signed read lifts the blind of an audit case)
     sign                                       (a read that was given here leaves as a verified report)
@@ -28,6 +29,7 @@ class Step(StrEnum):
     SCORE_IMAGE = "score_image"
     ASSEMBLE = "assemble"
     SCORE = "score"
+    SHADOW = "shadow"
     TRIAGE = "triage"
     SELECT = "select"
     REPORT = "report"
@@ -58,8 +60,11 @@ TRANSITIONS: Final[Mapping[tuple[Step, str], tuple[Step, ...]]] = {
     (Step.ASSEMBLE, "unchanged"): (),
     # What the model says of it, and where it stands on the worklist.
     (Step.SCORE, "scored"): (Step.TRIAGE,),
+    (Step.SCORE, "scored_beside"): (Step.TRIAGE, Step.SHADOW),  # a candidate is in shadow
     (Step.SCORE, "ineligible"): (Step.MIRROR,),
     (Step.SCORE, "superseded"): (),
+    (Step.SHADOW, "shadowed"): (),
+    (Step.SHADOW, "superseded"): (),
     (Step.TRIAGE, "placed"): (Step.SELECT,),
     (Step.TRIAGE, "superseded"): (),
     # Before any result leaves: is this one blind, asked for, or neither?
@@ -83,6 +88,9 @@ TRANSITIONS: Final[Mapping[tuple[Step, str], tuple[Step, ...]]] = {
     (Step.RETRAIN, "promoted"): (),
     (Step.RETRAIN, "candidate"): (),
     (Step.RETRAIN, "kept"): (),
+    (Step.RETRAIN, "in_shadow"): (),
+    (Step.RETRAIN, "withdrawn"): (),
+    (Step.RETRAIN, "alarm"): (),
     (Step.RETRAIN, "nothing_new"): (),
     # What the model is used on, each day.
     (Step.MONITOR, "alarm"): (),
@@ -91,7 +99,7 @@ TRANSITIONS: Final[Mapping[tuple[Step, str], tuple[Step, ...]]] = {
 
 # What `orthanc-al pause` stops: scoring and everything that follows from it. Forwarding goes on.
 SCORING_STEPS: Final = frozenset(
-    {Step.SCORE_IMAGE, Step.SCORE, Step.TRIAGE, Step.SELECT, Step.REPORT, Step.MIRROR}
+    {Step.SCORE_IMAGE, Step.SCORE, Step.SHADOW, Step.TRIAGE, Step.SELECT, Step.REPORT, Step.MIRROR}
 )
 
 # Which process of `orthanc-al serve` does the work of a step.

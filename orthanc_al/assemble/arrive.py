@@ -13,7 +13,7 @@ from orthanc_al.errors import NotAnInstanceError, SpoolFileError
 from orthanc_al.imaging.header import header_of
 from orthanc_al.imaging.reading import read_header
 from orthanc_al.imaging.sameness import same_content
-from orthanc_al.ledger import Job, Ledger, Outcome, facts, instances, studies, trail
+from orthanc_al.ledger import Job, Ledger, Outcome, facts, instances, patients, studies, trail
 from orthanc_al.ledger.instances import KnownInstance
 from orthanc_al.methods.urgency import Targets, unscored_read_by
 from orthanc_al.observe import logger
@@ -177,5 +177,5 @@ def _patient(connection: Connection, header: Header) -> str:
     """Return the patient's key; one without an ID is a patient of her own, known by her study."""
     salt = facts.patient_salt(connection)
     if header.patient_id:
-        return patient_key(salt, header.patient_id, header.issuer)
+        return patients.resolve(connection, patient_key(salt, header.patient_id, header.issuer))
     return patient_key(salt, "", header.study_instance_uid)

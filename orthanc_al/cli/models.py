@@ -6,10 +6,11 @@ from typing import Annotated
 import typer
 
 from orthanc_al.cli.common import Actor, Json, of, open_ledger, out, show_json, show_table
+from orthanc_al.domain.change_page import page
 from orthanc_al.errors import ModelError
-from orthanc_al.inference import load_package
-from orthanc_al.ledger import learning, models
+from orthanc_al.ledger import learning, models, shadow
 from orthanc_al.observe import now
+from orthanc_al.service import promotion
 
 model_commands = typer.Typer(no_args_is_help=True, help="Model packages: which there are, and which is live.")
 
@@ -56,7 +57,13 @@ def list_models(context: typer.Context, json: Json = False) -> None:
 
 
 @model_commands.command()
-def show(context: typer.Context, name: str, version: str = typer.Argument(""), json: Json = False) -> None:
+def show(
+    context: typer.Context,
+    name: str,
+    version: str = typer.Argument(""),
+    record: Annotated[bool, typer.Option("--record", help="The newest change record, as Markdown.")] = False,
+    json: Json = False,
+) -> None:
     """Show a package, its history and its gate verdicts; the live one where no version is named."""
     with open_ledger(of(context).settings()) as ledger, ledger.read() as connection:
         model = models.find(connection, name, version) if version else models.champion(connection, name)
@@ -64,10 +71,18 @@ def show(context: typer.Context, name: str, version: str = typer.Argument(""), j
             raise ModelError(f"There is no package {name} {version}".rstrip() + "; see `models list`.")
         history = models.history(connection, name)
         records = learning.change_records(connection, name)
+        seen = shadow.seen_by(connection, model.ref.digest)
     if json:
-        show_json({"model": model, "history": history, "change_records": records})
+        found = {"model": model, "history": history, "shadow": seen.as_dict(), "change_records": records}
+        show_json(found)
+        return
+    if record:
+        own = [r for r in records if not version or r["content"]["candidate_version"] == model.ref.version]
+        typer.echo(page(own[0]["content"]) if own else f"No change record of {name} {version}.".rstrip())
         return
     out.print(f"[bold]{model.ref}[/]  {model.origin}, {model.state}\nin {model.folder}", highlight=False)
+    if seen.studies or seen.failures:
+        out.print(f"beside the champion: {seen}", highlight=False)
     show_table(
         "History (newest first)",
         ["when (UTC)", "what", "version of digest", "by", "reason"],
@@ -89,12 +104,9 @@ def promote(
     by: Actor = "unknown",
 ) -> None:
     """Let a package go live; workers take it up with the next study."""
-    with open_ledger(of(context).settings()) as ledger, ledger.write() as connection:
-        model = models.find(connection, name, version)
-        if model is None:
-            raise ModelError(f"There is no package {name} {version}; see `models list`.")
-        load_package(model.folder)  # one that does not hold would stop scoring
-        models.promote(connection, model.ref.digest, approver=by, reason=reason)
+    settings = of(context).settings()
+    with open_ledger(settings) as ledger:
+        model = promotion.promote(settings, ledger, name, version, approver=by, reason=reason)
     out.print(f"{model.ref} is live since {_when(now())} UTC.", highlight=False)
 
 

@@ -9,7 +9,7 @@ import typer
 from orthanc_al.cli.common import Actor, of, open_ledger, out
 from orthanc_al.errors import ConfigurationError, StorageError
 from orthanc_al.ledger import Ledger, deliveries, promises, queue, trail
-from orthanc_al.service import forgetting
+from orthanc_al.service import forgetting, merging
 from orthanc_al.settings import Settings
 
 config_commands = typer.Typer(no_args_is_help=True, help="The configuration.")
@@ -68,17 +68,18 @@ def _check_peer(settings: Settings, name: str) -> None:
 def backup(
     context: typer.Context,
     folder: Annotated[Path, typer.Argument(help="A new folder: gets ledger.sqlite and the model packages.")],
+    cache: Annotated[bool, typer.Option("--cache", help="The training cache, too: it may be large.")] = False,
 ) -> None:
     """Copy what can't be rebuilt, while the service runs: the ledger, and the models that were made here."""
     settings = of(context).settings()
     try:
-        _back_up(settings, folder)
+        _back_up(settings, folder, cache=cache)
     except OSError as error:
         raise StorageError(f"The backup in {folder} is not complete, don't rely on it: {error}") from error
     out.print(f"Backup written to {folder}.")
 
 
-def _back_up(settings: Settings, folder: Path) -> None:
+def _back_up(settings: Settings, folder: Path, *, cache: bool) -> None:
     if folder.exists() and any(folder.iterdir()):
         raise StorageError(f"{folder} is not empty: name a new folder, so that no backup overwrites another.")
     with open_ledger(settings) as ledger:
@@ -86,6 +87,25 @@ def _back_up(settings: Settings, folder: Path) -> None:
         ledger.backup(folder / "ledger.sqlite")
     if settings.storage.models.is_dir():
         shutil.copytree(settings.storage.models, folder / "models")
+    if cache and settings.storage.training_cache.is_dir():
+        unfinished = shutil.ignore_patterns("*.part")  # the service may be writing one now
+        shutil.copytree(settings.storage.training_cache, folder / "training", ignore=unfinished)
+
+
+def merge_patients(
+    context: typer.Context,
+    gone: Annotated[str, typer.Argument(help="Patient ID that is no longer used.")],
+    kept: Annotated[str, typer.Argument(help="Patient ID that stays.")],
+    gone_issuer: Annotated[str, typer.Option(help="Issuer of the first.")] = "",
+    kept_issuer: Annotated[str, typer.Option(help="Issuer of the second.")] = "",
+    by: Actor = "unknown",
+) -> None:
+    """Say that two patient IDs are one person: her reads stay in the split that she first had."""
+    with open_ledger(of(context).settings()) as ledger:
+        done = merging.merge(ledger, (gone, gone_issuer), (kept, kept_issuer), by)
+    out.print(f"{done.studies} study(ies) changed hands; the patient's split: {done.fold or 'none yet'}.")
+    if done.left_out:
+        out.print(f"What was in the split {done.left_out} under one of the IDs serves for nothing any more.")
 
 
 def forget(
@@ -115,4 +135,5 @@ def add_to(app: typer.Typer) -> None:
     """Register the commands."""
     for command in (migrate, requeue, cancel, backup, forget):
         app.command()(command)
+    app.command("merge-patients")(merge_patients)
     app.add_typer(config_commands, name="config")

@@ -11,7 +11,8 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from orthanc_al.errors import ConfigurationError
-from orthanc_al.ledger.learning import ResponseRule
+from orthanc_al.ledger.response import ResponseRule
+from orthanc_al.ledger.shadow import ShadowRule
 
 _DAY: Final = 86400.0
 
@@ -24,9 +25,14 @@ class _Table(BaseModel):
 
 
 class Change(_Table):
-    """What may change; the backbone never does."""
+    """What may change; the whole network only where ``retrain --finetune`` or ``learn.finetune`` asks."""
 
-    may: tuple[Literal["head", "calibrator", "thresholds"], ...] = ("head", "calibrator", "thresholds")
+    may: tuple[Literal["head", "calibrator", "thresholds", "network"], ...] = (
+        "head",
+        "calibrator",
+        "thresholds",
+        "network",
+    )
 
 
 class Labels(_Table):
@@ -98,6 +104,50 @@ class Audit(_Table):
         return ResponseRule(self.unread_after_days * _DAY, self.max_unread_share)
 
 
+class Shadow(_Table):
+    """A candidate's time in shadow.
+
+    Attributes
+    ----------
+    min_studies, min_hours
+        What it must have scored beside the champion, and how old it must be, before it may go live. Both 0:
+        there is no shadow.
+    min_agreement
+        Share of these studies that must lie on the same side of both operating thresholds. 0: agreement is
+        told and decides nothing, since the audit has judged who is right.
+    max_days
+        How long it is waited for before a newer candidate may take its place.
+    """
+
+    min_studies: Annotated[int, Field(ge=0)] = 50
+    min_hours: Annotated[float, Field(ge=0.0)] = 12.0
+    min_agreement: Share = 0.0
+    max_days: Annotated[float, Field(gt=0.0)] = 14.0
+
+    @property
+    def rule(self) -> ShadowRule:
+        """As promotion asks it."""
+        return ShadowRule(self.min_studies, self.min_hours, self.min_agreement)
+
+
+class Watch(_Table):
+    """The charts of the champion's audits: when they take it back.
+
+    Attributes
+    ----------
+    odds
+        How many times the odds of a wrong answer have risen when the charts are to tell.
+    run_length
+        Mean number of audited cases of a kind between two false alarms of its chart.
+    min_cases
+        Audits from before the promotion that the accepted rate is taken from.
+    """
+
+    odds: Annotated[float, Field(gt=1.0)] = 2.0
+    run_length: Annotated[float, Field(ge=1.0)] = 500.0
+    min_cases: Count = 20
+
+
 class Plan(_Table):
     """The whole file."""
 
@@ -106,6 +156,8 @@ class Plan(_Table):
     test: Counts = Counts()
     gate: Gate = Gate()
     audit: Audit = Audit()
+    shadow: Shadow = Shadow()
+    watch: Watch = Watch()
 
 
 def load_plan(path: Path | None) -> Plan:

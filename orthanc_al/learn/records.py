@@ -1,28 +1,18 @@
-"""The change record: what was judged, on which data, with which figures, and the way back."""
+"""The change record: what was judged, on which data, with which figures, and the way back.
 
-from collections.abc import Mapping, Sequence
+The ledger keeps it as plain data; `orthanc_al.domain.change_page` makes a page of it for people.
+"""
+
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 from orthanc_al.domain import ModelRef
 from orthanc_al.learn.judgement import Verdict
 from orthanc_al.learn.pccp import Plan
 from orthanc_al.learn.proposals import FindingResult
 from orthanc_al.learn.snapshot import Role, Snapshot
-
-_HEAD: Final = """\
-# Change record: {model} {version}
-
-**{verdict}** on {at}{because}
-
-- against the champion {champion} and the factory's {anchor}
-- data: snapshot `{digest}`, {patients} patients; {drawn} audits drawn, {unread:.0%} of them unread
-- not checked: {not_checked}
-- way back: `{way_back}`
-
-| finding | labels for | positive | negative |
-|---|---|---|---|
-"""
+from orthanc_al.learn.watch import AuditChart
 
 
 def verdict_of(results: Sequence[FindingResult]) -> Verdict:
@@ -44,7 +34,7 @@ def change_record(
     plan: Plan,
     at: float,
 ) -> dict[str, Any]:
-    """Return the record as plain data; the ledger keeps it, and :func:`page` writes it for people.
+    """Return the record of a judgement.
 
     Parameters
     ----------
@@ -56,58 +46,90 @@ def change_record(
         Seconds since 1970.
     """
     return {
-        "at": datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds"),
+        "at": _time(at),
         "model": champion.name,
         "candidate_version": version,
-        "champion": {"version": champion.version, "digest": champion.digest},
-        "anchor": {"version": anchor.version, "digest": anchor.digest},
+        "champion": _named(champion),
+        "anchor": _named(anchor),
         "dataset": {
-            "digest": snapshot.digest,
-            "patients": len(snapshot.folds),
+            **_dataset(snapshot),
             "labels": _label_counts(snapshot, [result.chosen.name for result in results]),
-            "audits_drawn": snapshot.response.drawn,
-            "audits_unread_share": snapshot.response.unread_share,
         },
         "findings": [_finding(result) for result in results],
         "verdict": verdict.value,
         "refusal": refusal,
         "plan": plan.model_dump(mode="json"),
-        "not_checked": ["a night in shadow"],
-        "way_back": f"orthanc-al models rollback {champion.name} --reason ...",
+        "shadow": _shadow(plan),
+        "way_back": _way_back(champion),
     }
 
 
-def page(record: Mapping[str, Any]) -> str:
-    """Return the record as a Markdown page."""
-    data = record["dataset"]
-    lines = _HEAD.format(
-        model=record["model"],
-        version=record["candidate_version"],
-        verdict=record["verdict"].replace("_", " "),
-        at=record["at"],
-        because=f": {record['refusal']}" if record["refusal"] else "",
-        champion=_named(record["champion"]),
-        anchor=_named(record["anchor"]),
-        digest=data["digest"],
-        patients=data["patients"],
-        drawn=data["audits_drawn"],
-        unread=data["audits_unread_share"],
-        not_checked=", ".join(record["not_checked"]),
-        way_back=record["way_back"],
-    ).splitlines()
-    lines += [
-        f"| {finding} | {role} | {positives} | {negatives} |"
-        for finding, roles in data["labels"].items()
-        for role, (positives, negatives) in roles.items()
-    ]
-    for finding in record["findings"]:
-        for proposal in finding["proposals"]:
-            lines += _proposal_lines(finding["name"], proposal)
-    return "\n".join(lines) + "\n"
+def withdrawal_record(
+    *,
+    champion: ModelRef,
+    instead: ModelRef | None,
+    snapshot: Snapshot,
+    charts: Sequence[AuditChart],
+    plan: Plan,
+    at: float,
+) -> dict[str, Any]:
+    """Return the record of an alarm by the champion's audits.
+
+    Parameters
+    ----------
+    instead
+        What is live again; None where nothing was rolled back, since that is left to a person or nothing was
+        live before.
+    """
+    return {
+        "at": _time(at),
+        "model": champion.name,
+        "candidate_version": champion.version,
+        "champion": _named(champion),
+        "instead": None if instead is None else _named(instead),
+        "dataset": _dataset(snapshot),
+        "charts": [chart.as_dict() for chart in charts],
+        "verdict": "withdrawn" if instead is not None else "alarm",
+        "plan": plan.model_dump(mode="json"),
+        "way_back": f"orthanc-al models promote {champion.name} {champion.version} --reason ..."
+        if instead is not None
+        else _way_back(champion),
+    }
 
 
-def _named(model: Mapping[str, str]) -> str:
-    return f"{model['version']} (`{model['digest'][:12]}`)"
+def _time(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
+
+
+def _named(model: ModelRef) -> dict[str, str]:
+    return {"version": model.version, "digest": model.digest}
+
+
+def _way_back(champion: ModelRef) -> str:
+    return f"orthanc-al models rollback {champion.name} --reason ..."
+
+
+def _shadow(plan: Plan) -> str:
+    if not plan.shadow.rule.asks:
+        return "not asked for by the plan"
+    return (
+        f"{plan.shadow.min_studies} studies and {plan.shadow.min_hours:g} hours beside the champion before "
+        "it may go live; `orthanc-al models show` has the figures"
+    )
+
+
+def _dataset(snapshot: Snapshot) -> dict[str, Any]:
+    return {
+        "digest": snapshot.digest,
+        "patients": len(snapshot.folds),
+        "audits_drawn": snapshot.response.drawn,
+        "audits_unread_share": snapshot.response.unread_share,
+        "worst_miss_rate": {
+            finding: snapshot.response.worst_miss_rate(finding)
+            for finding in sorted({one.finding for one in snapshot.response.tiers})
+        },
+        "left_out": list(snapshot.faults),
+    }
 
 
 def _label_counts(snapshot: Snapshot, findings: Sequence[str]) -> dict[str, dict[str, list[int]]]:
@@ -145,17 +167,3 @@ def _finding(result: FindingResult) -> dict[str, Any]:
             for proposal in result.proposals
         ],
     }
-
-
-def _proposal_lines(finding: str, proposal: Mapping[str, Any]) -> list[str]:
-    return [
-        "",
-        f"## {finding}: new {proposal['change']}: {proposal['verdict'].replace('_', ' ')}",
-        "",
-        "| check | holds | figures |",
-        "|---|---|---|",
-        *(
-            f"| {check['name']} | {'yes' if check['passed'] else '**no**'} | {check['text']} |"
-            for check in proposal["checks"]
-        ),
-    ]

@@ -1,7 +1,6 @@
 """The data set of a night: which case may train, which may calibrate, which may judge."""
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orthanc_al.ledger.learning import LabelledCase, Response
+from orthanc_al.ledger.learning import LabelledCase, digest_of
+from orthanc_al.ledger.response import Response
 from orthanc_al.ledger.selections import AUDIT
 
 
@@ -104,7 +104,7 @@ class Snapshot:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of what is learned from, in canonical JSON."""
-        return hashlib.sha256(json.dumps(self.content(), sort_keys=True).encode()).hexdigest()
+        return digest_of(self.content())
 
     def content(self) -> dict[str, Any]:
         """Return what the ledger keeps: every label, role and propensity, and embeddings by their digest."""
@@ -187,7 +187,7 @@ def build(
         )
         for case in ordered
     )
-    answered = response.unread_share <= max_unread_share
+    answered = response.within(max_unread_share)
     return Snapshot(anchor, ordered, roles, folds, response, answered, shown_weight, faults)
 
 

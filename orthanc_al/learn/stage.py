@@ -1,49 +1,62 @@
-"""The step ``retrain``: one night's learning of one model, from the ledger's reads to a verdict."""
+"""The step ``retrain``: one night's learning of one model, from the ledger's reads to a verdict.
 
-import os
-import tempfile
+In this order: the champion's audits are watched, and may take it back; a candidate whose time in shadow is
+over goes live; else, where no candidate is in shadow, a new one is made and judged.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 from sqlalchemy import Connection
 
-from orthanc_al.domain import ModelRef
 from orthanc_al.errors import ModelError, PackageRefusedError
 from orthanc_al.inference.package import ModelPackage, load_package
 from orthanc_al.learn.finding_model import finding_models
 from orthanc_al.learn.fit import Guarantee
 from orthanc_al.learn.judgement import Verdict
+from orthanc_al.learn.lock import alone
+from orthanc_al.learn.night import GATE, Night, write_night, write_record
 from orthanc_al.learn.pccp import Plan
-from orthanc_al.learn.proposals import FindingResult, result_of
-from orthanc_al.learn.records import change_record, page, verdict_of
+from orthanc_al.learn.proposals import result_of
+from orthanc_al.learn.records import verdict_of, withdrawal_record
 from orthanc_al.learn.registry import make_package, version_of
 from orthanc_al.learn.snapshot import Snapshot, build
-from orthanc_al.ledger import Job, Ledger, Outcome, learning, models, trail
+from orthanc_al.learn.watch import AuditChart, audit_charts
+from orthanc_al.ledger import Job, Ledger, Outcome, learning, models, response, shadow, trail
+from orthanc_al.ledger.models import RegisteredModel
 from orthanc_al.observe import Clock, logger, now
 
-_DAY = 86400.0
-_APPROVER = "gate"
+_DAY: Final = 86400.0
 _log = logger("learn")
 
 
 @dataclass(frozen=True, slots=True)
-class _Night:
-    """What a night started from, and what came of it."""
+class _Evening:
+    """What a night finds in the ledger.
 
-    champion: ModelPackage
-    anchor: ModelPackage
+    Attributes
+    ----------
+    candidate
+        In shadow, None where there is none.
+    missing
+        What that one has not done yet, empty where it may go live.
+    live_since
+        When the champion went live, in seconds since 1970.
+    """
+
+    champion: RegisteredModel
+    anchor: RegisteredModel
     snapshot: Snapshot
-    version: str
-    results: tuple[FindingResult, ...]
-    verdict: Verdict
-    refusal: str
-    made: ModelPackage | None
+    candidate: RegisteredModel | None
+    missing: str
+    live_since: float
     time: float
 
 
 class RetrainStage:
-    """Fits, judges and, where the site lets it, promotes; runs in the learner's process.
+    """Watches, fits, judges and, where the site lets it, promotes; runs in the learner's process.
 
     Work may run twice: the same reads give the same snapshot, the same version and the same bytes.
 
@@ -58,7 +71,8 @@ class RetrainStage:
     plan
         What may change, and by how much.
     automatic
-        Whether a candidate that is better goes live without a person's word.
+        Whether a candidate that is better goes live, and a champion that fails is taken back, without a
+        person's word.
     shown_weight
         How much a read counts in training that was made with a result in view, 0 to 1.
     clock
@@ -85,48 +99,157 @@ class RetrainStage:
         self._clock = clock
 
     def run(self, job: Job) -> Outcome:
-        """Learn for the model that is the job's subject; outcome promoted, candidate, kept or nothing_new.
+        """Learn for the model that is the job's subject.
+
+        Outcome withdrawn (the audit took the champion back), alarm (a person has to), promoted, in_shadow,
+        candidate, kept or nothing_new.
 
         Raises
         ------
+        LearningBusyError
+            Another process is learning for this model.
         ModelError
-            No package of that name is live.
+            No package of that name is live, or its embeddings are not those of its head.
         PackageRefusedError
             The champion's or the factory's package is not what the ledger says.
         """
-        name, time = job.subject, self._clock()
+        with alone(self._folder, job.subject):
+            evening = self._evening(job.subject)
+            alarms = self._alarms(evening)
+            if any(chart.alarm is not None for chart in alarms):
+                return self._withdraw(evening, alarms)
+            return self._promote(evening) or self._learn(evening)
+
+    def _evening(self, name: str) -> _Evening:
+        time = self._clock()
         with self._ledger.read() as connection:
             champion = models.champion(connection, name)
             if champion is None:
                 raise ModelError(f"No package of {name} is live; the configuration names none of that name.")
             anchor = models.anchor(connection, champion.ref.digest)
-            snapshot = self._snapshot(connection, champion.ref.digest, anchor.ref.digest, time)
-            version = version_of(
-                snapshot, anchor.ref, champion.ref, self._guarantee, self._plan.model_dump_json()
+            candidate = shadow.in_shadow(connection, name)
+            rule = self._plan.shadow.rule
+            return _Evening(
+                champion=champion,
+                anchor=anchor,
+                snapshot=self._snapshot(connection, champion.ref.digest, anchor.ref.digest, time),
+                candidate=candidate,
+                missing="" if candidate is None else rule.missing(connection, candidate, time),
+                live_since=models.history(connection, name)[0].at,
+                time=time,
             )
-            judged = learning.was_judged(connection, champion.ref.digest, snapshot.digest, version)
+
+    def _snapshot(self, connection: Connection, champion: str, anchor: str, time: float) -> Snapshot:
+        made = build(
+            anchor,
+            learning.labelled_cases(connection, models.family(connection, champion), anchor),
+            learning.folds(connection),
+            learning.audited_patients(connection),
+            response.audit_response(connection, time - self._plan.audit.unread_after_days * _DAY),
+            self._plan.audit.max_unread_share,
+            shown_weight=self._shown_weight,
+        )
+        for fault in made.faults:
+            _log.warning("case_left_out", reason=fault)
+        return made
+
+    # --- the watch over the champion ------------------------------------------------------------------
+
+    def _alarms(self, evening: _Evening) -> list[AuditChart]:
+        """Return the charts of the champion's audits, none where nothing was judged before."""
+        if not evening.snapshot.cases:
+            return []
+        champion = _load(evening.champion)
+        _check_length(evening.snapshot, champion)
+        return [
+            chart
+            for model in finding_models(champion)
+            for chart in audit_charts(evening.snapshot, model, evening.live_since, self._plan.watch)
+        ]
+
+    def _withdraw(self, evening: _Evening, charts: list[AuditChart]) -> Outcome:
+        """Go back to what was live before, or say why that is left to a person."""
+        with self._ledger.read() as connection:
+            before = models.previous(connection, evening.champion.ref.name)
+            told = learning.was_told(connection, evening.champion.ref.digest, evening.live_since)
+        instead = before if self._automatic else None
+        told_by = "; ".join(str(chart) for chart in charts if chart.alarm is not None)
+        _log.error(
+            "audit_alarm",
+            model=evening.champion.ref.name,
+            version=evening.champion.ref.version,
+            reason=told_by,
+        )
+        if told and instead is None:
+            return self._promote(evening) or self._learn(evening)  # it was said; learning is the way out
+        record = withdrawal_record(
+            champion=evening.champion.ref,
+            instead=None if instead is None else instead.ref,
+            snapshot=evening.snapshot,
+            charts=charts,
+            plan=self._plan,
+            at=evening.time,
+        )
+
+        def write(connection: Connection) -> None:
+            name, digest = evening.champion.ref.name, evening.champion.ref.digest
+            if instead is not None and _is_live(connection, name, digest):
+                models.rollback(connection, name, GATE, f"the audit's charts tell: {told_by}")
+            learning.add_dataset(
+                connection, evening.snapshot.digest, evening.snapshot.content(), evening.time
+            )
+            write_record(connection, record, self._folder, candidate=None, at=evening.time)
+            trail.record(connection, GATE, "audit_alarm", digest, reason=told_by)
+
+        return Outcome("alarm" if instead is None else "withdrawn", write)
+
+    # --- the candidate in shadow ------------------------------------------------------------------------
+
+    def _promote(self, evening: _Evening) -> Outcome | None:
+        """Return what becomes of the candidate in shadow, None where there is none, or its time is over."""
+        candidate = evening.candidate
+        if candidate is None or not self._plan.shadow.rule.asks:
+            return None
+        if evening.missing:
+            _log.info("candidate_in_shadow", version=candidate.ref.version, missing=evening.missing)
+            over = evening.time - candidate.created_at > self._plan.shadow.max_days * _DAY
+            return None if over else Outcome("in_shadow")
+        if not self._automatic:
+            return None
+        champion = evening.champion.ref
+
+        def write(connection: Connection) -> None:
+            if _is_live(connection, champion.name, champion.digest):
+                seen = shadow.seen_by(connection, candidate.ref.digest)
+                reason = f"all checks of the gate hold; {seen}"
+                models.promote(connection, candidate.ref.digest, GATE, reason)
+
+        return Outcome("promoted", write)
+
+    # --- a new candidate --------------------------------------------------------------------------------
+
+    def _learn(self, evening: _Evening) -> Outcome:
+        snapshot, name = evening.snapshot, evening.champion.ref.name
+        champion, anchor = evening.champion.ref, evening.anchor.ref
+        version = version_of(snapshot, anchor, champion, self._guarantee, self._plan.model_dump_json())
+        with self._ledger.read() as connection:
+            judged = learning.was_judged(connection, champion.digest, snapshot.digest, version)
         if judged or not snapshot.cases:
             _log.info("nothing_new_to_learn", model=name, cases=len(snapshot.cases))
             return Outcome("nothing_new")
         _log.info("snapshot_taken", model=name, digest=snapshot.digest[:12], cases=len(snapshot.cases))
-        night = self._judge(_load(champion), _load(anchor), snapshot, version, time)
+        night = self._judge(_load(evening.champion), _load(evening.anchor), snapshot, version, evening.time)
         _log.info("candidate_judged", model=name, version=night.version, verdict=night.verdict.value)
-        return Outcome(self._outcome(night), lambda connection: self._write(connection, night))
+        at_once = self._automatic and not self._plan.shadow.rule.asks
+        return Outcome(_outcome(night, at_once=at_once), self._writer(night, at_once=at_once))
 
-    def _snapshot(self, connection: Connection, champion: str, anchor: str, time: float) -> Snapshot:
-        return build(
-            anchor,
-            learning.labelled_cases(connection, models.family(connection, champion)),
-            learning.folds(connection),
-            learning.audited_patients(connection),
-            learning.audit_response(connection, time - self._plan.audit.unread_after_days * _DAY),
-            self._plan.audit.max_unread_share,
-            shown_weight=self._shown_weight,
-        )
+    def _writer(self, night: Night, *, at_once: bool) -> Callable[[Connection], None]:
+        return lambda connection: write_night(connection, night, self._folder, self._plan, at_once=at_once)
 
     def _judge(
         self, champion: ModelPackage, anchor: ModelPackage, snapshot: Snapshot, version: str, time: float
-    ) -> _Night:
+    ) -> Night:
+        _check_length(snapshot, anchor)
         results = tuple(
             result_of(snapshot, factory, live, self._guarantee, self._plan)
             for factory, live in zip(finding_models(anchor), finding_models(champion), strict=True)
@@ -144,69 +267,42 @@ class RetrainStage:
                 )
             except PackageRefusedError as error:
                 verdict, refusal = Verdict.REFUSED, str(error)
-        return _Night(champion, anchor, snapshot, version, results, verdict, refusal, made, time)
+        return Night(champion, anchor, snapshot, version, results, verdict, refusal, made, time)
 
-    def _outcome(self, night: _Night) -> str:
-        if night.made is None:
-            return "kept"
-        return "promoted" if self._automatic else "candidate"
 
-    def _write(self, connection: Connection, night: _Night) -> None:
-        """Write all that the night came to, in the transaction that ends the job."""
-        record = self._record(night)
-        learning.keep_folds(connection, night.snapshot.folds, night.time)
-        learning.add_dataset(connection, night.snapshot.digest, night.snapshot.content(), night.time)
-        if night.made is not None:
-            self._register(connection, night.made, night.champion.ref)
-        learning.add_change_record(
-            connection,
-            model_name=night.champion.ref.name,
-            champion=night.champion.ref.digest,
-            candidate=None if night.made is None else night.made.ref.digest,
-            dataset_digest=night.snapshot.digest,
-            verdict=night.verdict.value,
-            content=record,
-            at=night.time,
+def _outcome(night: Night, *, at_once: bool) -> str:
+    if night.made is None:
+        return "kept"
+    return "promoted" if at_once else "candidate"
+
+
+def _is_live(connection: Connection, name: str, digest: str) -> bool:
+    """Whether the package that was looked at is live still: somebody may have acted meanwhile."""
+    live = models.champion(connection, name)
+    return live is not None and live.ref.digest == digest
+
+
+def _check_length(snapshot: Snapshot, package: ModelPackage) -> None:
+    """Refuse embeddings that a package's head can't take.
+
+    Raises
+    ------
+    ModelError
+        Says both lengths.
+    """
+    length = snapshot.cases[0].embedding.size
+    wanted = finding_models(package)[0].weight.size
+    if length != wanted:
+        raise ModelError(
+            f"The ledger's embeddings have length {length}, the head of {package.ref} takes {wanted}: these "
+            "predictions are not by its backbone. The live package stays; restore the ledger or the package."
         )
-        trail.record(connection, _APPROVER, "candidate_judged", night.version, verdict=night.verdict.value)
-
-    def _register(self, connection: Connection, made: ModelPackage, champion: ModelRef) -> None:
-        models.add(
-            connection, made.ref, made.folder, parent=champion.digest, origin="retrained", state="candidate"
-        )
-        live = models.champion(connection, champion.name)
-        if self._automatic and live is not None and live.ref.digest == champion.digest:
-            # Else somebody promoted or rolled back meanwhile: the candidate was judged against another one.
-            models.promote(connection, made.ref.digest, _APPROVER, "all checks of the gate hold")
-
-    def _record(self, night: _Night) -> dict[str, Any]:
-        record = change_record(
-            champion=night.champion.ref,
-            anchor=night.anchor.ref,
-            version=night.version,
-            snapshot=night.snapshot,
-            results=night.results,
-            verdict=night.verdict,
-            refusal=night.refusal,
-            plan=self._plan,
-            at=night.time,
-        )
-        _write_page(self._folder / night.champion.ref.name / f"{night.version}.md", page(record))
-        return record
 
 
-def _load(model: models.RegisteredModel) -> ModelPackage:
+def _load(model: RegisteredModel) -> ModelPackage:
     package = load_package(model.folder)
     if package.ref.digest != model.ref.digest:
         raise PackageRefusedError(
             f"{model.folder} holds {package.ref}, and the ledger says {model.ref}: restore the package."
         )
     return package
-
-
-def _write_page(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, unfinished = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    Path(unfinished).replace(path)

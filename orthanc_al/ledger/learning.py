@@ -1,14 +1,18 @@
 """What is learned from: labelled cases, patients' folds, data sets, and the record of each decision."""
 
+import hashlib
+import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Connection, RowMapping, and_, case, exists, func, insert, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, and_, insert, select, true
 
 from orthanc_al.domain import Attributes, ReadValue
+from orthanc_al.errors import LedgerError
+from orthanc_al.ledger import history
 from orthanc_al.ledger.engine import upsert
 from orthanc_al.ledger.predictions import unpack
 from orthanc_al.ledger.schema import (
@@ -74,57 +78,36 @@ class LabelledCase:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
-    """How many audits were drawn long enough ago, and how many of them gave a label.
-
-    Taken off the worklist without a word on any finding, left undetermined, in conflict or read with the
-    result in view: such an audit is as silent as one that nobody read, and no more missing at random.
-    """
-
-    drawn: int
-    answered: int
-
-    @property
-    def unread_share(self) -> float:
-        """Share that gave no label; 0 where none was drawn."""
-        return 1.0 - self.answered / self.drawn if self.drawn else 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class ResponseRule:
-    """When audits that nobody answers take the low tier away.
-
-    Attributes
-    ----------
-    after_seconds
-        From the draw on, until an answer is missed.
-    max_unread_share
-        Share of the audits that may lack one.
-    """
-
-    after_seconds: float
-    max_unread_share: float
-
-    def holds(self, connection: Connection, time: float) -> bool:
-        """Whether enough of the audits that were drawn long enough before ``time`` are answered."""
-        response = audit_response(connection, time - self.after_seconds)
-        return response.unread_share <= self.max_unread_share
-
-
-def labelled_cases(connection: Connection, model_digests: Collection[str]) -> list[LabelledCase]:
+def labelled_cases(
+    connection: Connection, model_digests: Collection[str], backbone: str = ""
+) -> list[LabelledCase]:
     """Return each counting read (present or absent) with the newest prediction by one of these packages.
 
     Parameters
     ----------
     model_digests
         Packages whose embeddings are the same (`orthanc_al.ledger.models.family`).
+    backbone
+        The package that gave them their backbone: where it was fine-tuned, cases from before it have the
+        embeddings that it gave out of the training cache (`orthanc_al.ledger.history`).
 
     Returns
     -------
     list[LabelledCase]
         Ordered by Study Instance UID and finding.
     """
+    newest = _newest(connection, predictions.c.model_digest.in_(model_digests))
+    embedded = history.of(connection, backbone) if backbone else {}
+    if set(embedded) - set(newest):
+        for key, known in _newest(connection, true()).items():
+            if key in embedded and key not in newest:
+                embedding, ood = embedded[key]
+                newest[key] = replace(known, embedding=embedding, ood=ood)
+    return [newest[key] for key in sorted(newest)]
+
+
+def _newest(connection: Connection, by: ColumnElement[bool]) -> dict[tuple[str, str], LabelledCase]:
+    """Return the case of each (Study Instance UID, finding) with the newest of these predictions."""
     query = (
         select(
             reads.c.value,
@@ -150,7 +133,7 @@ def labelled_cases(connection: Connection, model_digests: Collection[str]) -> li
         .where(
             reads.c.state == "counts",
             reads.c.value.in_((ReadValue.PRESENT.value, ReadValue.ABSENT.value)),
-            predictions.c.model_digest.in_(model_digests),
+            by,
         )
         .order_by(
             predictions.c.revision,
@@ -160,19 +143,19 @@ def labelled_cases(connection: Connection, model_digests: Collection[str]) -> li
             selections.c.kind.desc(),
         )
     )
-    newest = {
+    return {
         (row["study_instance_uid"], row["finding"]): _case(row)
         for row in connection.execute(query).mappings()  # an audit's row comes after a query's
     }
-    return [newest[key] for key in sorted(newest)]
 
 
 def audited_patients(connection: Connection) -> dict[str, str]:
-    """Return the fold of each patient that has an audited study, read or not."""
+    """Return the fold of each patient that has an audited study, read or not: that of the first draw."""
     query = (
         select(studies.c.patient_key, selections.c.fold)
         .join(studies, studies.c.study_instance_uid == selections.c.study_instance_uid)
         .where(selections.c.kind == AUDIT)
+        .order_by(selections.c.decided_at.desc(), selections.c.id.desc())  # the first draw is written last
     )
     return {row[0]: row[1] for row in connection.execute(query)}
 
@@ -190,24 +173,42 @@ def keep_folds(connection: Connection, assigned: Mapping[str, str], at: float) -
         upsert(connection, patient_folds, rows, ["patient_key"])
 
 
-def audit_response(connection: Connection, drawn_before: float) -> Response:
-    """Return how many of the audits that were drawn before a time gave a label."""
-    answered = exists().where(
-        reads.c.study_instance_uid == selections.c.study_instance_uid,
-        reads.c.state == "counts",
-        reads.c.value.in_((ReadValue.PRESENT.value, ReadValue.ABSENT.value)),
-        reads.c.ai_shown.is_(False),
-    )
-    query = select(func.count(), func.count(case((answered, 1)))).where(
-        selections.c.kind == AUDIT, selections.c.decided_at < drawn_before
-    )
-    row = connection.execute(query).one()
-    return Response(int(row[0]), int(row[1]))
-
-
 def add_dataset(connection: Connection, digest: str, content: dict[str, Any], at: float) -> None:
-    """Write a data set under its digest; the same one again is the same row."""
-    upsert(connection, datasets, {"digest": digest, "created_at": at, "content": content}, ["digest"])
+    """Write a data set under its digest; the same one again is the same row.
+
+    Raises
+    ------
+    LedgerError
+        As :func:`dataset`: what is there under this digest is another one.
+    """
+    if not upsert(connection, datasets, {"digest": digest, "created_at": at, "content": content}, ["digest"]):
+        dataset(connection, digest)
+
+
+def dataset(connection: Connection, digest: str) -> dict[str, Any] | None:
+    """Return the content of a data set, None where there is none of this digest.
+
+    Raises
+    ------
+    LedgerError
+        It is not what was learned from. One that a person was taken out of (`orthanc-al forget`) says so
+        in its key ``forgotten``, and can't be checked.
+    """
+    query = select(datasets.c.content).where(datasets.c.digest == digest)
+    content: dict[str, Any] | None = connection.execute(query).scalar_one_or_none()
+    if content is None or "forgotten" in content:
+        return content
+    if digest_of(content) != digest:
+        raise LedgerError(
+            f"The data set {digest[:12]} in the ledger is not what was learned from (its SHA-256 differs): "
+            "restore the ledger from a backup (`orthanc-al backup`)."
+        )
+    return content
+
+
+def digest_of(content: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a data set's content, in canonical JSON."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def add_change_record(
@@ -256,7 +257,16 @@ def was_judged(connection: Connection, champion: str, dataset_digest: str, versi
     query = select(records.c.content).where(
         records.c.champion == champion, records.c.dataset_digest == dataset_digest
     )
-    return any(content["candidate_version"] == version for content in connection.execute(query).scalars())
+    judged = (content for content in connection.execute(query).scalars() if "charts" not in content)
+    return any(content["candidate_version"] == version for content in judged)
+
+
+def was_told(connection: Connection, champion: str, since: float) -> bool:
+    """Whether an alarm of a champion's audits has been recorded from a time on."""
+    query = select(records.c.id).where(
+        records.c.champion == champion, records.c.verdict.in_(("alarm", "withdrawn")), records.c.at >= since
+    )
+    return connection.execute(query).first() is not None
 
 
 def _same_finding() -> ColumnElement[bool]:

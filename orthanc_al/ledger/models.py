@@ -17,6 +17,7 @@ from orthanc_al.ledger.schema import models, promotions
 from orthanc_al.observe import now
 
 _INSTALLER: Final = "configuration"
+_HEAD_ONLY: Final = "retrained"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class RegisteredModel:
     parent
         Digest of the package whose head was replaced to make this one; None for a factory package.
     origin
-        ``factory`` or ``retrained``.
+        ``factory``, ``retrained`` (a head of its own on its parent's backbone) or ``finetuned`` (all of it).
     state
         ``known``, ``candidate``, ``refused`` or ``promoted`` (at some time).
     created_at
@@ -105,10 +106,19 @@ def versions(connection: Connection, name: str | None = None) -> list[Registered
 
 
 def anchor(connection: Connection, digest: str) -> RegisteredModel:
-    """Return the factory package that ``digest`` descends from: the head's prior, and the gate's anchor.
+    """Return the package that gave ``digest`` its backbone: the head's prior, and the gate's anchor.
 
-    Head swaps keep the backbone, so packages with the same anchor have bit-equal embeddings.
+    That is the factory's, or one that was fine-tuned. Head swaps keep the backbone, so packages with the
+    same anchor have bit-equal embeddings.
     """
+    model = get(connection, digest)
+    while model.origin == _HEAD_ONLY and model.parent is not None:
+        model = get(connection, model.parent)
+    return model
+
+
+def factory(connection: Connection, digest: str) -> RegisteredModel:
+    """Return the factory package that ``digest`` descends from, whatever was fine-tuned in between."""
     model = get(connection, digest)
     while model.parent is not None:
         model = get(connection, model.parent)
@@ -117,7 +127,10 @@ def anchor(connection: Connection, digest: str) -> RegisteredModel:
 
 def family(connection: Connection, digest: str) -> frozenset[str]:
     """Return the digests of all packages whose embeddings are those of ``digest``: the same anchor's."""
-    parents = {model.ref.digest: model.parent for model in versions(connection)}
+    parents = {
+        model.ref.digest: model.parent if model.origin == _HEAD_ONLY else None
+        for model in versions(connection)
+    }
     root = anchor(connection, digest).ref.digest
     return frozenset(one for one in parents if _root(one, parents) == root)
 
@@ -146,9 +159,21 @@ def install(connection: Connection, ref: ModelRef, folder: Path) -> bool:
 
 
 def add(
-    connection: Connection, ref: ModelRef, folder: Path, *, parent: str | None, origin: str, state: str
+    connection: Connection,
+    ref: ModelRef,
+    folder: Path,
+    *,
+    parent: str | None,
+    origin: str,
+    state: str,
+    at: float | None = None,
 ) -> None:
     """Make a package known without making it live; one that is known already takes the new state.
+
+    Parameters
+    ----------
+    at
+        When it was made, in seconds since 1970; now, where it is left out.
 
     Raises
     ------
@@ -167,7 +192,7 @@ def add(
                 parent=parent,
                 origin=origin,
                 state=state,
-                created_at=now(),
+                created_at=now() if at is None else at,
             )
         )
     elif other != ref.digest:
@@ -211,6 +236,15 @@ def rollback(connection: Connection, name: str, approver: str, reason: str) -> R
     ModelError
         Nothing was live before.
     """
+    model = previous(connection, name)
+    if model is None:
+        raise ModelError(f"There is nothing to roll back to: no package of {name} was live before this one.")
+    _go_live(connection, model.ref, "rolled_back", approver, reason)
+    return model
+
+
+def previous(connection: Connection, name: str) -> RegisteredModel | None:
+    """Return the package that a rollback of model ``name`` would make live, None where there is none."""
     current = _champion_digest(connection, name)
     came = (
         select(promotions.c.previous)
@@ -222,12 +256,8 @@ def rollback(connection: Connection, name: str, approver: str, reason: str) -> R
         .order_by(promotions.c.id.desc())
         .limit(1)
     )
-    previous = connection.execute(came).scalar_one_or_none()
-    if previous is None:
-        raise ModelError(f"There is nothing to roll back to: no package of {name} was live before this one.")
-    model = get(connection, previous)
-    _go_live(connection, model.ref, "rolled_back", approver, reason)
-    return model
+    digest = connection.execute(came).scalar_one_or_none()
+    return None if digest is None else get(connection, digest)
 
 
 def history(connection: Connection, name: str) -> list[Promotion]:

@@ -6,15 +6,18 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, delete, func, select, update
 
+from orthanc_al.ledger import patients
 from orthanc_al.ledger.engine import upsert
 from orthanc_al.ledger.schema import (
     datasets,
+    history_embeddings,
     image_scores,
     instances,
     patient_folds,
     predictions,
     reads,
     selections,
+    shadow_scores,
     studies,
     training_cache,
 )
@@ -114,6 +117,9 @@ def forget(connection: Connection, patient_key: str) -> Forgotten:
     connection.execute(delete(image_scores).where(image_scores.c.instance_id.in_(images)))
     connection.execute(delete(training_cache).where(training_cache.c.patient_key == patient_key))
     connection.execute(delete(patient_folds).where(patient_folds.c.patient_key == patient_key))
+    patients.drop(connection, patient_key)
+    for table in (shadow_scores, history_embeddings):
+        _drop(connection, table, uids)
     _drop_from_datasets(connection, set(uids))
     nobody = dict.fromkeys(
         ("patient_id", "patient_name", "birth_date", "sex", "accession_number", "description"), ""

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from orthanc_al.domain import Grouping, group_of
 from orthanc_al.inference.manifest import Thresholds
-from orthanc_al.ledger.learning import LabelledCase, Response
+from orthanc_al.ledger.learning import LabelledCase
 from orthanc_al.ledger.monitoring import Point
+from orthanc_al.ledger.response import Response
 from orthanc_al.methods.conformal import positives_needed
 
 _DAY = 86400.0

@@ -51,7 +51,7 @@ def live_package(connection: Connection, name: str) -> Live:
         raise ModelError(f"No package of {name} is live; the configuration names none of that name.")
     package = load_package(champion.folder)
     family = models.family(connection, champion.ref.digest)
-    return Live(package, heads_of(package), family, champion.origin == "retrained")
+    return Live(package, heads_of(package), family, champion.origin != "factory")
 
 
 def heads_of(package: ModelPackage) -> tuple[Head, ...]:

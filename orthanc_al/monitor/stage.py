@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from sqlalchemy import Connection
 
-from orthanc_al.ledger import Job, Ledger, Outcome, learning, monitoring
+from orthanc_al.ledger import Job, Ledger, Outcome, learning, monitoring, response
 from orthanc_al.ledger.learning import LabelledCase
 from orthanc_al.ledger.monitoring import Point
 from orthanc_al.monitor import performance, watch
@@ -115,16 +115,16 @@ class MonitorStage:
     def _look(self, connection: Connection, live: Live, day: date) -> list[Point]:
         start, end = self._ends(day)
         since = end - self._watch.window_days * _DAY
-        response = learning.audit_response(connection, end - self._unread_after)
+        answered = response.audit_response(connection, end - self._unread_after)
         cases = [case for case in learning.labelled_cases(connection, live.family) if case.arrived_at < end]
         reads = monitoring.reads_beside(connection, live.family, since, end)
         points = [*self._burden(connection, day), *self._drift(connection, live, start, end)]
         points.append(
             Point(
                 "audit_unread",
-                response.unread_share,
-                response.drawn,
-                alarm=response.unread_share > self._promise.max_unread_share,
+                answered.unread_share,
+                answered.drawn,
+                alarm=answered.unread_share > self._promise.max_unread_share,
                 reason="share of the audits that gave no label in time",
             )
         )
@@ -134,7 +134,7 @@ class MonitorStage:
             doubt = next((one.reason for one in drifted if one.measure == "disease_mix" and one.alarm), "")
             entry = next(one for one in live.package.manifest.findings if one.name == head.name)
             evidence = Evidence(
-                entry.thresholds, live.retrained, response, doubt, float(self._watch.window_days)
+                entry.thresholds, live.retrained, answered, doubt, float(self._watch.window_days)
             )
             points += drifted
             points += performance.of_audit(head, [case for case in audits if case.arrived_at >= since])

@@ -152,10 +152,10 @@ def _study(connection: Connection, uid: str, accession_number: str) -> str:
     ReadError
         There is none, or there are several.
     """
-    if uid:
-        if studies.get(connection, uid) is None:
-            raise ReadError(f"study {uid} is not known")
+    if uid and studies.get(connection, uid) is not None:
         return uid
+    if uid and not accession_number:  # with one: the PACS may have given the study another UID
+        raise ReadError(f"study {uid} is not known")
     if not accession_number:
         raise ReadError("neither study_instance_uid nor accession_number")
     found = studies.of_accession(connection, accession_number)

@@ -38,6 +38,10 @@ class ParsedRead:
         SOP Instance UIDs that it refers to.
     supersedes
         SOP Instance UIDs of its predecessors.
+    original_studies
+        Study Instance UIDs that it, or what it refers to, had before a system changed them.
+    accession_number
+        Of the order; empty where it names none.
     """
 
     sop_instance_uid: str
@@ -48,6 +52,8 @@ class ParsedRead:
     read_at: float | None
     images: frozenset[str]
     supersedes: frozenset[str]
+    original_studies: frozenset[str] = frozenset()
+    accession_number: str = ""
 
 
 def parse(dataset: Dataset, vocabulary: Vocabulary, site: tzinfo) -> ParsedRead:
@@ -91,6 +97,8 @@ def parse(dataset: Dataset, vocabulary: Vocabulary, site: tzinfo) -> ParsedRead:
         read_at=_read_at(dataset, site),
         images=frozenset(_references(dataset, groups)),
         supersedes=frozenset(_predecessors(dataset)),
+        original_studies=frozenset(_original_studies(dataset)),
+        accession_number=_accession_number(dataset),
     )
 
 
@@ -221,6 +229,21 @@ def _references(dataset: Dataset, groups: list[list[Dataset]]) -> Iterator[str]:
 
 def _predecessors(dataset: Dataset) -> Iterator[str]:
     yield from _hierarchical(dataset, "PredecessorDocumentsSequence")
+
+
+def _original_studies(dataset: Dataset) -> Iterator[str]:
+    """Yield the values of Study Instance UID before it was changed (PS3.3 C.12.1.1.9.1)."""
+    for change in dataset.get("OriginalAttributesSequence") or []:
+        for before in change.get("ModifiedAttributesSequence") or []:
+            if _text(before, "StudyInstanceUID"):
+                yield _text(before, "StudyInstanceUID")
+
+
+def _accession_number(dataset: Dataset) -> str:
+    """Return the report's accession number, else that of the one request that it answers (PS3.3 C.17.2)."""
+    requests = {_text(item, "AccessionNumber") for item in dataset.get("ReferencedRequestSequence") or []}
+    answered = requests - {""}
+    return _text(dataset, "AccessionNumber") or (answered.pop() if len(answered) == 1 else "")
 
 
 def _hierarchical(dataset: Dataset, keyword: str) -> Iterator[str]:

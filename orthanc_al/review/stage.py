@@ -15,6 +15,7 @@ from orthanc_al.imaging.reading import read_header
 from orthanc_al.ledger import Job, Ledger, Outcome, instances, reads, reports, selections, studies, trail
 from orthanc_al.observe import logger
 from orthanc_al.pipeline import Step
+from orthanc_al.review.matching import study_of
 from orthanc_al.review.parse import ParsedRead, parse
 from orthanc_al.review.vocabulary import Vocabulary, known_findings
 from orthanc_al.spool import Spool
@@ -100,8 +101,9 @@ class ReviewStage:
                 raise ReadError("the instance is not known any more")
             vocabulary = Vocabulary.of(known_findings(connection))
             parsed = _parsed(dataset, vocabulary, self._timezone)
-            uid = _study_of(connection, parsed)
-            _check_patient(connection, uid, header_of(dataset).patient_id)
+            patient_id = header_of(dataset).patient_id
+            uid = study_of(connection, parsed, patient_id)
+            _check_patient(connection, uid, patient_id)
             if reads.study_of(connection, parsed.sop_instance_uid) not in (None, uid):
                 raise ReadError("its SOP Instance UID is that of a report on another study")
             received_at = known.instance.received_at
@@ -148,27 +150,6 @@ def _no_read(instance_id: str, reason: str) -> Outcome:
     )
 
 
-def _study_of(connection: Connection, parsed: ParsedRead) -> str:
-    """Return the study whose images a report refers to; its own Study Instance UID goes first.
-
-    Raises
-    ------
-    ReadError
-        It refers to no image that we know.
-    """
-    own = {
-        known.instance.sop_instance_uid for known in instances.of_study(connection, parsed.study_instance_uid)
-    }
-    if studies.get(connection, parsed.study_instance_uid) is not None and own & parsed.images:
-        return parsed.study_instance_uid
-    found: set[str] = set()
-    for image in sorted(parsed.images):
-        found |= _studies_of_sop(connection, image)
-    if len(found) != 1:
-        raise ReadError("refers to no image that is known, or to images of several studies")
-    return found.pop()
-
-
 def _check_patient(connection: Connection, uid: str, patient_id: str) -> None:
     """Refuse a report about somebody else, and one on images that are not one person's.
 
@@ -183,14 +164,6 @@ def _check_patient(connection: Connection, uid: str, patient_id: str) -> None:
     study = studies.get(connection, uid)
     if study is not None and study.reason == studies.TWO_PATIENTS:
         raise ReadError("refers to a study with images of two patients")
-
-
-def _studies_of_sop(connection: Connection, sop_instance_uid: str) -> set[str]:
-    return {
-        one.instance.study_instance_uid
-        for one in instances.of_sop(connection, sop_instance_uid)
-        if one.kind == "image" and one.instance.study_instance_uid is not None
-    }
 
 
 def _parsed(dataset: Dataset, vocabulary: Vocabulary, timezone: tzinfo) -> ParsedRead:

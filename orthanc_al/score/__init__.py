@@ -2,6 +2,7 @@
 
 from orthanc_al.score.images import score_images
 from orthanc_al.score.match import ModelUse
+from orthanc_al.score.shadow import ShadowStage
 from orthanc_al.score.stage import ScoreImageStage, Scorer, ScoreStage
 
-__all__ = ["ModelUse", "ScoreImageStage", "ScoreStage", "Scorer", "score_images"]
+__all__ = ["ModelUse", "ScoreImageStage", "ScoreStage", "Scorer", "ShadowStage", "score_images"]

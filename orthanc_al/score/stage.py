@@ -10,15 +10,19 @@ from orthanc_al.errors import InstanceError, SpoolFileError
 from orthanc_al.imaging.header import body_part
 from orthanc_al.imaging.reading import read_header
 from orthanc_al.inference.running import Models, RunningModel
-from orthanc_al.ledger import Job, Ledger, Outcome, instances, models, predictions, studies
+from orthanc_al.ledger import Job, Ledger, Outcome, instances, models, predictions, shadow, studies
 from orthanc_al.ledger.instances import KnownInstance
 from orthanc_al.ledger.predictions import ScoredImage, StoredPrediction
 from orthanc_al.methods.urgency import Targets, unscored_read_by
 from orthanc_al.observe import Clock, logger, now
+from orthanc_al.pipeline import Step
 from orthanc_al.score.aggregate import aggregate
 from orthanc_al.score.images import score_images
 from orthanc_al.score.match import EAGER, ModelUse, no_match, reason_for_none
 from orthanc_al.spool import Spool
+
+_SHADOW_WAITS = 5.0
+"""Seconds that a candidate in shadow lets the studies that wait for a place go first."""
 
 _log = logger("score")
 
@@ -134,11 +138,12 @@ class ScoreStage:
         self._clock = clock
 
     def run(self, job: Job) -> Outcome:
-        """Score the study that is the job's subject; outcome scored, ineligible or superseded."""
+        """Score the study that is the job's subject; outcome scored(_beside), ineligible or superseded."""
         with self._ledger.read() as connection:
             study = studies.get(connection, job.subject)
             known = instances.of_study(connection, job.subject)
             priority = studies.priority(connection, job.subject)
+            beside = any(shadow.in_shadow(connection, use.name) for use in self._scorer.uses)
         if study is None or study.state is StudyState.ARRIVING:
             return Outcome("superseded")
         if study.reason == studies.TWO_PATIENTS:
@@ -152,7 +157,9 @@ class ScoreStage:
             if studies.mark_scored(connection, study):
                 predictions.put(connection, found.made)
 
-        return Outcome("scored", write)
+        if not beside:
+            return Outcome("scored", write)
+        return Outcome("scored_beside", write, run_at={Step.SHADOW: self._clock() + _SHADOW_WAITS})
 
     def _findings(self, study: Study, known: Sequence[KnownInstance]) -> _Findings:
         found = _Findings()

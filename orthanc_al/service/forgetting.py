@@ -1,7 +1,7 @@
 """`orthanc-al forget`: a person is removed from ledger, training cache and, where delivered, spool."""
 
 from orthanc_al.domain import patient_key
-from orthanc_al.ledger import Ledger, facts, trail, training_cache
+from orthanc_al.ledger import Ledger, facts, patients, trail, training_cache
 from orthanc_al.settings import Settings
 
 
@@ -11,7 +11,7 @@ def forget(settings: Settings, ledger: Ledger, patient_id: str, issuer: str, act
     The audit trail keeps that a removal was made and by whom, not of whom.
     """
     with ledger.write() as connection:
-        key = patient_key(facts.patient_salt(connection), patient_id, issuer)
+        key = patients.resolve(connection, patient_key(facts.patient_salt(connection), patient_id, issuer))
         gone = training_cache.forget(connection, key)
         trail.record(connection, actor, "patient_forgotten", "patient", studies=gone.studies)
     # Rows first: a file that is left behind by a crash here belongs to nobody any more.

@@ -8,8 +8,8 @@ from sqlalchemy import Connection
 from orthanc_al.domain import Attributes, Grouping, Study, StudyState, Tier, group_of
 from orthanc_al.inference.running import Models
 from orthanc_al.ledger import Job, Ledger, Outcome, models, predictions, studies
-from orthanc_al.ledger.learning import ResponseRule
 from orthanc_al.ledger.predictions import StoredPrediction
+from orthanc_al.ledger.response import ResponseRule
 from orthanc_al.methods import urgency
 from orthanc_al.observe import Clock, now
 from orthanc_al.triage.tier import tier_of
@@ -90,4 +90,4 @@ class TriageStage:
         # Whatever a manifest says of itself: only a package made here, from this site's own audit,
         # supports a low tier, and only as long as that audit is answered (promise 5).
         low, high = entry.thresholds.borders(self._groups, group)
-        return low if known.origin == "retrained" and answered else None, high
+        return low if known.origin != "factory" and answered else None, high

@@ -69,6 +69,9 @@ class Loop:
         plan = plan.replace(
             "min_positives = 20\nmin_negatives = 40", "min_positives = 10\nmin_negatives = 10"
         )
+        plan = plan.replace("min_studies = 50 ", "min_studies = 1  ").replace(
+            "min_hours = 12.0", "min_hours = 0.0"
+        )
         (folder / "pccp.toml").write_text(plan)
         self.site = Site(
             folder / "site",
@@ -166,12 +169,18 @@ def test_4_a_second_night_without_new_reads_makes_nothing(loop: Loop) -> None:
     assert len(loop.models()) == count
 
 
-def test_5_a_promotion_reaches_the_running_workers_and_scores_with_the_new_version(loop: Loop) -> None:
-    assert loop.version_that_scores(loop.later[0]) == "1.0.0"
+def test_5_a_promotion_waits_for_the_shadow_and_reaches_the_running_workers_and_scores_with_the_new_version(
+    loop: Loop,
+) -> None:
     candidate = next(model for model in loop.models() if model["state"] == "candidate")
-    loop.site.cli(
-        "models", "promote", MODEL, candidate["version"], "--reason", "better at the gate", "--by", "Ada"
-    )
+    promote = ("models", "promote", MODEL, candidate["version"], "--reason", "better", "--by", "Ada")
+    early = loop.site.cli(*promote, check=False)
+    assert early.returncode == 1
+    assert "0 of 1 studies in shadow" in " ".join((early.stdout + early.stderr).split())
+    assert loop.version_that_scores(loop.later[0]) == "1.0.0"
+    shown = ("models", "show", MODEL, candidate["version"], "--json")
+    wait_until(lambda: json.loads(loop.site.cli(*shown).stdout)["shadow"]["studies"] == 1, 60, "no shadow")
+    loop.site.cli(*promote)
     pid = loop.site.role_pid("worker")
     assert loop.version_that_scores(loop.later[1]) == candidate["version"] != "1.0.0"
     assert loop.site.role_pid("worker") == pid

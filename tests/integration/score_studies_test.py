@@ -11,7 +11,7 @@ from orthanc_al.domain import Grouping, StudyState, Tier
 from orthanc_al.errors import SpoolFileError
 from orthanc_al.inference.manifest import Groups, GroupThresholds
 from orthanc_al.ledger import Job, Ledger, instances, models, predictions, selections, studies, trail
-from orthanc_al.ledger.learning import ResponseRule
+from orthanc_al.ledger.response import ResponseRule
 from orthanc_al.ledger.schema import jobs
 from orthanc_al.ledger.selections import AUDIT, Selection
 from orthanc_al.pipeline import Step

@@ -9,7 +9,7 @@ from orthanc_al.assemble.stage import AssembleStage
 from orthanc_al.domain import Origin
 from orthanc_al.inference.running import Models
 from orthanc_al.ledger import Ledger, Worker, WorkQueue, instances, models
-from orthanc_al.ledger.learning import ResponseRule
+from orthanc_al.ledger.response import ResponseRule
 from orthanc_al.methods.urgency import Targets
 from orthanc_al.observe import Clock, now
 from orthanc_al.pipeline import Step

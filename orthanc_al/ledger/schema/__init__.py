@@ -8,9 +8,12 @@ from orthanc_al.ledger.schema.base import metadata
 from orthanc_al.ledger.schema.learning import (
     change_records,
     datasets,
+    history_embeddings,
     models,
+    patient_aliases,
     patient_folds,
     promotions,
+    shadow_scores,
     training_cache,
 )
 from orthanc_al.ledger.schema.monitoring import monitor_points
@@ -53,6 +56,7 @@ __all__ = [
     "deliveries",
     "destinations",
     "facts",
+    "history_embeddings",
     "image_scores",
     "instances",
     "jobs",
@@ -60,6 +64,7 @@ __all__ = [
     "models",
     "monitor_points",
     "orthanc_instances",
+    "patient_aliases",
     "patient_folds",
     "predictions",
     "procedure_steps",
@@ -69,6 +74,7 @@ __all__ = [
     "refusals",
     "reports",
     "selections",
+    "shadow_scores",
     "source_counts",
     "studies",
     "training_cache",

@@ -18,7 +18,7 @@ from orthanc_al.pipeline import SCORING_STEPS, Step
 from orthanc_al.report import MirrorStage, ReportStage, SignStage
 from orthanc_al.review import ReviewStage
 from orthanc_al.review.vocabulary import known_findings
-from orthanc_al.score import ModelUse, ScoreImageStage, Scorer, ScoreStage
+from orthanc_al.score import ModelUse, ScoreImageStage, Scorer, ScoreStage, ShadowStage
 from orthanc_al.select import SelectStage
 from orthanc_al.service import building, housekeeping, modelling, owners
 from orthanc_al.settings import Settings
@@ -114,6 +114,7 @@ def stages_of(
         Step.SCORE_IMAGE: ScoreImageStage(ledger, scorer),
         Step.ASSEMBLE: AssembleStage(ledger, settings.assemble.quiet_seconds),
         Step.SCORE: ScoreStage(ledger, scorer, times),
+        Step.SHADOW: ShadowStage(ledger, scorer, modelling.running(settings)),
         Step.TRIAGE: TriageStage(
             ledger,
             running,

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from orthanc_al.domain import Grouping, age_group
+from orthanc_al.domain.change_page import page
 from orthanc_al.errors import PackageRefusedError
 from orthanc_al.inference.package import load_package
 from orthanc_al.learn.finding_model import FindingModel, finding_models
@@ -14,10 +15,11 @@ from orthanc_al.learn.fit import Guarantee, recalibrate, refit, set_borders
 from orthanc_al.learn.judgement import Verdict
 from orthanc_al.learn.pccp import Plan
 from orthanc_al.learn.proposals import result_of
-from orthanc_al.learn.records import change_record, page, verdict_of
+from orthanc_al.learn.records import change_record, verdict_of
 from orthanc_al.learn.registry import make_package, version_of
 from orthanc_al.learn.snapshot import Role, Snapshot, build
-from orthanc_al.ledger.learning import LabelledCase, Response
+from orthanc_al.ledger.learning import LabelledCase
+from orthanc_al.ledger.response import Response
 from orthanc_al.methods.calibration import Calibrator
 from tests.support.tiny_package import tiny_package
 

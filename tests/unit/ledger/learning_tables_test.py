@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sqlalchemy import func, insert, select
 
-from orthanc_al.ledger import Ledger, learning, selections, training_cache
+from orthanc_al.ledger import Ledger, learning, response, selections, training_cache
 from orthanc_al.ledger.schema import (
     datasets,
     image_scores,
@@ -92,8 +92,8 @@ def test_the_response_counts_what_was_drawn_long_enough_ago(ledger: Ledger) -> N
         put_read(connection, "1.0", present=True)
         selections.add(connection, drawn("1.9", QUERY))
         put_read(connection, "1.9", present=True)
-        assert learning.audit_response(connection, 101.0).unread_share == pytest.approx(2 / 3)
-        assert learning.audit_response(connection, 100.0).drawn == 0
+        assert response.audit_response(connection, 101.0).unread_share == pytest.approx(2 / 3)
+        assert response.audit_response(connection, 100.0).drawn == 0
 
 
 def test_an_audit_that_gave_no_label_is_no_answer_whoever_signed_it(ledger: Ledger) -> None:
@@ -113,7 +113,7 @@ def test_an_audit_that_gave_no_label_is_no_answer_whoever_signed_it(ledger: Ledg
         connection.execute(
             reads.update().where(reads.c.study_instance_uid == "2.1").values(value="undetermined")
         )
-        assert learning.audit_response(connection, 101.0) == learning.Response(5, 0)
+        assert response.audit_response(connection, 101.0) == response.Response(5, 0)
 
 
 def test_a_fold_once_kept_never_changes(ledger: Ledger) -> None:

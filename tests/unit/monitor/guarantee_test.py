@@ -5,8 +5,9 @@ import pytest
 
 from orthanc_al.domain import Grouping
 from orthanc_al.inference.manifest import Groups, GroupThresholds, Thresholds
-from orthanc_al.ledger.learning import LabelledCase, Response
+from orthanc_al.ledger.learning import LabelledCase
 from orthanc_al.ledger.monitoring import ReadBeside
+from orthanc_al.ledger.response import Response
 from orthanc_al.monitor.guarantee import Evidence, Promise, standing
 from orthanc_al.monitor.performance import of_audit, of_readers, share_interval
 from orthanc_al.monitor.watch import Head

@@ -144,3 +144,12 @@ def test_an_import_takes_what_we_wrote_into_orthanc_off_again(room: ReadingRoom,
     import_reads(room.ledger, _file(tmp_path, HEAD + f"{UID},,pneumonia,absent,R,2026-01-02T12:00:00Z\n"))
     with room.ledger.read() as connection:
         assert queue.counts(connection)["mirror", "ready"] == 1
+
+
+def test_a_row_with_the_uid_of_another_system_is_found_by_its_accession_number(
+    room: ReadingRoom, tmp_path: Path
+) -> None:
+    row = f"1.2.3.99,{FIRST.AccessionNumber},pneumonia,present,R,2026-01-02T12:00:00Z\n"
+    assert import_reads(room.ledger, _file(tmp_path, HEAD + row)).taken == 1
+    with room.ledger.read() as connection:
+        assert len(reads_of(connection, UID)) == 1

@@ -91,6 +91,7 @@ def test_a_verified_report_with_coded_presence_is_a_read_of_the_highest_rank(val
         read_at=NOON,
         images=frozenset({IMAGE.SOPInstanceUID}),
         supersedes=frozenset(),
+        accession_number=IMAGE.AccessionNumber,
     )
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom import Dataset
 
 from orthanc_al.domain import ConfirmedRead, ReadSource, ReadValue, StudyState
 from orthanc_al.domain.precedence import ReadState
@@ -288,3 +289,60 @@ def test_a_reader_whose_name_ends_in_delimiters_is_the_same_reader(room: Reading
     later.VerifyingObserverSequence[0].VerifyingObserverName = "Reader^Rosa^^^"
     room.read(later)
     assert [read.state for read in _reads(room)] == [ReadState.SUPERSEDED, ReadState.COUNTS]
+
+
+# --- a PACS that gave the images other UIDs ---------------------------------------------------------------
+
+
+def _coerced(report: object, **more: object) -> object:
+    """The report as it comes back from a PACS under whose UIDs nothing is known here."""
+    report.StudyInstanceUID = "1.2.3.99"
+    for item in report.CurrentRequestedProcedureEvidenceSequence:
+        item.StudyInstanceUID = "1.2.3.99"
+    for element in report.iterall():
+        if element.keyword == "ReferencedSOPInstanceUID":
+            element.value = "1.2.3.99.1"
+    for keyword, value in more.items():
+        setattr(report, keyword, value)
+    return report
+
+
+def _originally(uid: str) -> Dataset:
+    before, change = Dataset(), Dataset()
+    before.StudyInstanceUID = uid
+    change.ModifiedAttributesSequence = [before]
+    return change
+
+
+def test_a_report_under_other_uids_is_found_by_accession_number_and_patient(room: ReadingRoom) -> None:
+    assert room.read(_coerced(verified_sr([IMAGE], "present"))).name == "read"
+    assert len(_reads(room)) == 1
+
+
+def test_a_report_under_other_uids_is_found_by_its_original_attributes(room: ReadingRoom) -> None:
+    report = _coerced(verified_sr([IMAGE], "present"), AccessionNumber="")
+    report.OriginalAttributesSequence = [_originally(UID)]
+    assert room.read(report).name == "read"
+    assert len(_reads(room)) == 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"PatientID": ""},
+        {"PatientID": "somebody else"},
+        {"AccessionNumber": ""},
+        {"AccessionNumber": "of no study"},
+        {"AccessionNumber": "", "OriginalAttributesSequence": [_originally("1.2.3.5")]},
+    ],
+)
+def test_what_leads_to_no_study_for_sure_is_no_read(room: ReadingRoom, wrong: dict) -> None:
+    assert room.read(_coerced(verified_sr([IMAGE], "present"), **wrong)).name == "not_a_read"
+    assert _reads(room) == []
+
+
+def test_an_accession_number_of_two_studies_leads_to_neither(room: ReadingRoom) -> None:
+    other = wrap(PIXELS, 2)
+    other.AccessionNumber, other.PatientID = IMAGE.AccessionNumber, IMAGE.PatientID
+    room.take_in(other)
+    assert room.read(_coerced(verified_sr([IMAGE], "present"))).name == "not_a_read"

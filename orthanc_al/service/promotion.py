@@ -1,0 +1,39 @@
+"""Lets a candidate go live by a person's word, as far as the plan of changes lets it."""
+
+from orthanc_al.errors import ModelError
+from orthanc_al.inference import load_package
+from orthanc_al.learn import load_plan
+from orthanc_al.ledger import Ledger, models, shadow
+from orthanc_al.ledger.models import RegisteredModel
+from orthanc_al.observe import now
+from orthanc_al.settings import Settings
+
+
+def promote(
+    settings: Settings, ledger: Ledger, name: str, version: str, *, approver: str, reason: str
+) -> RegisteredModel:
+    """Make a package live: head, calibrator and thresholds as one.
+
+    Parameters
+    ----------
+    version
+        Or the start of its digest.
+
+    Raises
+    ------
+    ModelError
+        There is no such package, the gate refused it, or it has not been in shadow as long as the plan asks.
+    PackageRefusedError
+        Its digests do not hold: it would stop scoring.
+    """
+    rule = load_plan(settings.learn.pccp).shadow.rule
+    with ledger.write() as connection:
+        model = models.find(connection, name, version)
+        if model is None:
+            raise ModelError(f"There is no package {name} {version}; see `models list`.")
+        load_package(model.folder)
+        rule.check(connection, model, now())
+        if model.state == "candidate" and rule.asks:
+            reason = f"{reason} ({shadow.seen_by(connection, model.ref.digest)})"
+        models.promote(connection, model.ref.digest, approver=approver, reason=reason)
+    return model
