@@ -52,7 +52,7 @@ def send(
         task = progress.add_task("Sending", total=len(paths))
         report = send_files(
             paths,
-            building.ae(_receiver(settings, to)),
+            building.ae(settings, _receiver(settings, to)),
             calling or settings.dicom.ae_title,
             on_progress=lambda _: progress.advance(task),
         )

@@ -6,6 +6,7 @@ first: nothing is decoded here, so nothing needs to be known.
 
 import gc
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Sequence
@@ -52,6 +53,16 @@ class _Server(AssociationServer):
     request_queue_size = _BACKLOG
     _since_collection = 0
 
+    def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
+        # The handshake is the association's thread's: a caller that begins none must not hold up others.
+        assert self.socket is not None, "it listens"
+        connection, address = self.socket.accept()
+        if self.ssl_context:
+            connection = self.ssl_context.wrap_socket(
+                connection, server_side=True, do_handshake_on_connect=False
+            )
+        return connection, address
+
     def process_request(self, request: Any, client_address: Any) -> None:
         super().process_request(request, client_address)
         self._since_collection += 1
@@ -87,6 +98,8 @@ class Acceptor:
         `objection`); ``plain``: by pynetdicom alone, which keeps a data set in memory until it is whole.
     preference
         Which of the proposed transfer syntaxes are accepted.
+    tls
+        Speak TLS as this says (`orthanc_al.dicom.tls`), None: no TLS.
 
     Raises
     ------
@@ -105,6 +118,7 @@ class Acceptor:
         inbox: Inbox | None = None,
         data_path: DataPath = "plain",
         preference: Preference | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.objection = one_thread.objection() if data_path == "fast" else None
         self.data_path: DataPath = "plain" if self.objection or inbox is None else data_path
@@ -123,6 +137,7 @@ class Acceptor:
             (host, port),
             evt_handlers=[*ours, *handlers],
             server_class=_Server,
+            ssl_context=tls,
             request_handler=one_thread.handler(inbox) if fast and inbox else None,
         )
         servers: list[Any] = self._ae._servers  # noqa: SLF001 - as AE.start_server does; shutdown wants it

@@ -1,5 +1,6 @@
 """A DICOM peer, and whether it is there."""
 
+import ssl
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -25,6 +26,8 @@ class Peer:
         How many we may have with it at once, to send.
     timeout_seconds
         How long it may take for an answer.
+    tls
+        How TLS is spoken with it; None: not at all.
     """
 
     name: str
@@ -34,6 +37,7 @@ class Peer:
     roles: Collection[str] = ()
     associations: int = 1
     timeout_seconds: float = 60.0
+    tls: ssl.SSLContext | None = None
 
 
 def echo(peer: Peer, calling_ae: str, timeout: float = 5.0) -> None:
@@ -60,6 +64,7 @@ def echo(peer: Peer, calling_ae: str, timeout: float = 5.0) -> None:
         proposals=[proposal],
         connect_timeout=timeout,
         answer_timeout=timeout,
+        tls=peer.tls,
     ) as association:
         response = association.echo()
     if response.status != 0:

@@ -119,6 +119,8 @@ def _send_group(
             called_ae=peer.ae_title,
             calling_ae=calling_ae,
             proposals=[Proposal(sop_class, (syntax,)) for sop_class, syntax in wanted],
+            answer_timeout=peer.timeout_seconds,
+            tls=peer.tls,
         ) as association:
             while rest:
                 file = rest.pop(0)

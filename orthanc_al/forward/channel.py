@@ -83,6 +83,7 @@ class Channel:
             proposals=proposals,
             opening_timeout=self._opening_timeout,
             answer_timeout=self._peer.timeout_seconds,
+            tls=self._peer.tls,
         )
         self._fresh = True
 

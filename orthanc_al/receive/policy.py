@@ -48,6 +48,7 @@ def decide(
     calling_ae: str,
     called_ae: str,
     address: str,
+    encrypted: bool = False,
 ) -> Decision:
     """Decide on an association.
 
@@ -60,6 +61,8 @@ def decide(
         The configured peers, and the IP addresses of each one's host.
     own_ae, calling_ae, called_ae, address
         Our AE title, the two titles of the request, and the caller's IP address.
+    encrypted
+        Whether it came by TLS.
     """
     peer = _who(peers, addresses, calling_ae, address)
     source = _named(peer, peers) if peer else f"ae:{calling_ae}"
@@ -78,6 +81,11 @@ def decide(
         objection = (
             f"peer {peer.name!r} has this AE title but another address ({peer.host}). To allow it, set "
             f'host = "{address}" there, or add\n{_toml(calling_ae, address)}'
+        )
+    elif peer.tls is not None and not encrypted:
+        objection = (
+            f"peer {peer.name!r} is to come by TLS (tls = true), and came without. Have it call the port "
+            "of [dicom.tls], or set tls = false there"
         )
     elif "source" not in peer.roles:
         roles = ", ".join(f'"{role}"' for role in ("source", *peer.roles))

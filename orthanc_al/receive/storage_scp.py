@@ -1,6 +1,7 @@
 """The listener: a Storage SCP (PS3.4 annex B) with C-ECHO, on pynetdicom's acceptor."""
 
 import socket
+import ssl
 import uuid
 import weakref
 from collections.abc import Sequence
@@ -50,6 +51,8 @@ class Listener:
         ``fast`` or ``plain`` (`orthanc_al.dicom.acceptor`).
     preference
         Which of the transfer syntaxes that a requestor proposes are accepted; None: its first one.
+    tls, tls_port
+        How, and on which port, TLS is spoken beside the port without; None: nowhere.
     """
 
     def __init__(
@@ -66,6 +69,8 @@ class Listener:
         maximum_associations: int = 64,
         data_path: DataPath = "fast",
         preference: Preference | None = None,
+        tls: ssl.SSLContext | None = None,
+        tls_port: int = 0,
     ) -> None:
         self._ae_title = ae_title
         self._peers = tuple(peers)
@@ -76,36 +81,45 @@ class Listener:
         self._recorder = Recorder(ledger, spool, destinations)
         self._intake = Intake(spool, self._recorder)
         self._sessions: weakref.WeakKeyDictionary[Any, Session] = weakref.WeakKeyDictionary()
-        self._acceptor = Acceptor(
-            ae_title,
-            host,
-            port,
-            maximum_associations,
-            [
-                (evt.EVT_REQUESTED, self._on_requested),
-                (evt.EVT_DIMSE_RECV, self._on_message),
-                (evt.EVT_ACSE_RECV, self._on_acse),
-                (evt.EVT_CONN_CLOSE, self._on_closed),
-            ],
-            inbox=self._begin,
-            data_path=data_path,
-            preference=preference,
-        )
+        self._acceptors = [
+            Acceptor(
+                ae_title,
+                host,
+                place,
+                maximum_associations,
+                [
+                    (evt.EVT_REQUESTED, self._on_requested),
+                    (evt.EVT_DIMSE_RECV, self._on_message),
+                    (evt.EVT_ACSE_RECV, self._on_acse),
+                    (evt.EVT_CONN_CLOSE, self._on_closed),
+                ],
+                inbox=self._begin,
+                data_path=data_path,
+                preference=preference,
+                tls=how,
+            )
+            for place, how in [(port, None), *([(tls_port, tls)] if tls is not None else [])]
+        ]
 
     @property
     def port(self) -> int:
         """The port that it listens on."""
-        return self._acceptor.port
+        return self._acceptors[0].port
+
+    @property
+    def tls_port(self) -> int | None:
+        """The port that it listens on with TLS, None where there is none."""
+        return self._acceptors[1].port if len(self._acceptors) > 1 else None
 
     @property
     def data_path(self) -> DataPath:
         """By which data path it receives."""
-        return self._acceptor.data_path
+        return self._acceptors[0].data_path
 
     @property
     def objection(self) -> str | None:
         """Why it does not use the fast data path though it was to; None where it does as it was told."""
-        return self._acceptor.objection
+        return self._acceptors[0].objection
 
     def start(self) -> None:
         """Rebuild what an earlier listener left undone, then take associations."""
@@ -115,18 +129,21 @@ class Listener:
             _log.warning("associations_lost", associations=lost)
         recover(self._spool, self._ledger, self._destinations)
         self._recorder.start()
-        self._acceptor.start()
+        for acceptor in self._acceptors:
+            acceptor.start()
         _log.info(
             "listener_started",
             ae_title=self._ae_title,
             port=self.port,
+            tls_port=self.tls_port,
             accept=self._accept,
             data_path=self.data_path,
         )
 
     def stop(self) -> None:
         """Take nothing new; what was acknowledged is safe."""
-        self._acceptor.stop()
+        for acceptor in self._acceptors:
+            acceptor.stop()
         self._recorder.stop()
 
     def _on_requested(self, event: Any) -> None:
@@ -142,6 +159,7 @@ class Listener:
             calling_ae=calling,
             called_ae=called,
             address=address,
+            encrypted=isinstance(association.dul.socket.socket, ssl.SSLSocket),
         )
         if decision.objection is not None:
             self._note_refusal(decision, calling, called, address)

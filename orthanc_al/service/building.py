@@ -1,8 +1,12 @@
 """Builds from the settings what several processes and commands use; imports nothing heavy."""
 
+import ssl
+from functools import cache
+from pathlib import Path
 from typing import Final
 
-from orthanc_al.dicom import Peer
+from orthanc_al.dicom import Peer, tls
+from orthanc_al.errors import ConfigurationError
 from orthanc_al.orthanc import OrthancClient
 from orthanc_al.settings import Peer as PeerSettings
 from orthanc_al.settings import Settings
@@ -11,8 +15,14 @@ from orthanc_al.spool import Spool
 _GB: Final = 1e9
 
 
-def ae(peer: PeerSettings) -> Peer:
-    """Return a configured peer as the wire's side takes it."""
+def ae(settings: Settings, peer: PeerSettings) -> Peer:
+    """Return a configured peer as the wire's side takes it.
+
+    Raises
+    ------
+    ConfigurationError
+        It is to be called by TLS, and our certificate can't be used.
+    """
     return Peer(
         peer.name,
         peer.ae_title,
@@ -21,7 +31,36 @@ def ae(peer: PeerSettings) -> Peer:
         peer.roles,
         associations=peer.associations,
         timeout_seconds=peer.timeout_seconds,
+        tls=_tls(settings, as_server=False) if peer.tls else None,
     )
+
+
+def listening_tls(settings: Settings) -> ssl.SSLContext | None:
+    """Return how TLS is spoken with those who call us, None where there is no port for it.
+
+    Raises
+    ------
+    ConfigurationError
+        Our certificate can't be used.
+    """
+    return _tls(settings, as_server=True) if settings.dicom.tls.port else None
+
+
+def _tls(settings: Settings, *, as_server: bool) -> ssl.SSLContext:
+    own = settings.dicom.tls
+    try:
+        return _context(own.certificate, own.key, own.ca, own.check_host, as_server)
+    except OSError as error:  # ssl.SSLError is one
+        raise ConfigurationError(
+            f"dicom.tls: certificate {own.certificate}, key {own.key} and ca {own.ca} can't be used: {error}"
+        ) from error
+
+
+@cache
+def _context(certificate: Path, key: Path, ca: Path, check_host: bool, as_server: bool) -> ssl.SSLContext:
+    if as_server:
+        return tls.server(certificate, key, ca)
+    return tls.client(certificate, key, ca, check_host=check_host)
 
 
 def spool(settings: Settings) -> Spool:

@@ -173,7 +173,9 @@ def _send(films: Sequence[Path], settings: Settings, console: Console) -> int:
     )
     with _progress(console) as progress:
         task = progress.add_task("Sending through the DICOM listener", total=len(films))
-        report = send_files(films, building.ae(me), _SENDER, on_progress=lambda _: progress.advance(task))
+        report = send_files(
+            films, building.ae(settings, me), _SENDER, on_progress=lambda _: progress.advance(task)
+        )
     tables.show_failures(console, report.failed)
     return report.delivered
 

@@ -233,8 +233,10 @@ def _disk(settings: Settings) -> Iterator[Finding]:
 
 
 def _listener(settings: Settings) -> Iterator[Finding]:
+    encrypted = settings.dicom.tls.port
     for subject, host, port in (
         ("listener", settings.dicom.host, settings.dicom.port),
+        *([("listener, TLS", settings.dicom.host, encrypted)] if encrypted else []),
         ("worklist page", settings.web.host, settings.web.port),
     ):
         try:
@@ -260,7 +262,7 @@ def _holds(folder: Path, what: str = "") -> str:
 
 def _echo(settings: Settings, peer: Peer) -> str:
     start = time.perf_counter()
-    echo(building.ae(peer), settings.dicom.ae_title)
+    echo(building.ae(settings, peer), settings.dicom.ae_title)
     return f"answers C-ECHO in {(time.perf_counter() - start) * 1000:.0f} ms"
 
 

@@ -67,6 +67,8 @@ def _wanted(settings: Settings) -> list[tuple[str, str, int]]:
         ("dicom.port", settings.dicom.host, settings.dicom.port),
         ("web.port", settings.web.host, settings.web.port),
     ]
+    if settings.dicom.tls.port:
+        wanted.append(("dicom.tls.port", settings.dicom.host, settings.dicom.tls.port))
     if settings.archive.enabled:
         wanted.append(("archive.port", "127.0.0.1", settings.archive.port))
     return wanted

@@ -69,6 +69,8 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _ports_are_apart(self) -> Self:
         ours = {"dicom.port": self.dicom.port, "web.port": self.web.port}
+        if self.dicom.tls.port:
+            ours["dicom.tls.port"] = self.dicom.tls.port
         if self.archive.enabled:
             ours["archive.port"] = self.archive.port
         keys = [key for key, port in ours.items() if list(ours.values()).count(port) > 1]
@@ -172,7 +174,15 @@ def _resolved(settings: Settings, base: Path) -> Settings:
     url = storage.ledger
     if url.startswith("sqlite:///") and not url.startswith("sqlite:////"):
         url = f"sqlite:///{base / url.removeprefix('sqlite:///')}"
+    tls = settings.dicom.tls
     places = {
+        "dicom": settings.dicom.model_copy(
+            update={
+                "tls": tls.model_copy(
+                    update={name: base / getattr(tls, name) for name in ("certificate", "key", "ca")}
+                )
+            }
+        ),
         "storage": storage.model_copy(
             update={
                 "ledger": url,

@@ -60,7 +60,9 @@ def build(settings: Settings, ledger: Ledger) -> Forwarder:
         ledger=ledger,
         spool=building.spool(settings),
         peers=[
-            building.ae(peer) for peer in settings.dicom.peers if set(peer.roles) & {"destination", "results"}
+            building.ae(settings, peer)
+            for peer in settings.dicom.peers
+            if set(peer.roles) & {"destination", "results"}
         ],
         calling_ae=settings.dicom.ae_title,
     )

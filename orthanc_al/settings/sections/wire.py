@@ -23,7 +23,17 @@ class Peer(Section):
     roles: tuple[Role, ...]
     associations: Annotated[int, Field(ge=1, le=16)] = 2
     timeout_seconds: Annotated[float, Field(gt=0, le=3600)] = 60
-    tls: Off = False
+    tls: bool = False
+
+
+class Tls(Section):
+    """DICOM over TLS: the port (0: none) and our certificate; files are read where one is used."""
+
+    port: Annotated[int, Field(ge=0, le=65535)] = 0
+    certificate: Path = Path("tls/certificate.pem")
+    key: Path = Path("tls/key.pem")
+    ca: Path = Path("tls/ca.pem")
+    check_host: bool = False
 
 
 class Dicom(Section):
@@ -34,6 +44,7 @@ class Dicom(Section):
     port: Port = 11112
     accept: Literal["listed", "observe", "any"] = "listed"
     max_associations: Annotated[int, Field(ge=1, le=1000)] = 64
+    tls: Tls = Tls()
     peers: tuple[Peer, ...] = ()
 
     @model_validator(mode="after")
@@ -49,7 +60,11 @@ class Dicom(Section):
         everywhere = self.host in {*LOOPBACK, "0.0.0.0"}  # noqa: S104 - compared, not bound
         for peer in self.peers:
             here = peer.host == self.host or (everywhere and peer.host in LOOPBACK)
-            if here and peer.port == self.port and set(peer.roles) & {"destination", "results"}:
+            if (
+                here
+                and peer.port in (self.port, self.tls.port)
+                and set(peer.roles) & {"destination", "results"}
+            ):
                 raise ValueError(f"peer {peer.name} is our own listener: all studies would go in a circle")
         return self
 
