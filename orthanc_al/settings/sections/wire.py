@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from orthanc_al.settings.sections.base import LOOPBACK, Off, Port, Section
+from orthanc_al.settings.sections.base import LOOPBACK, Port, Section
 
 Role = Literal["source", "destination", "results"]
 AETitle = Annotated[

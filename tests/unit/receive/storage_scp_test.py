@@ -110,9 +110,9 @@ def test_a_connection_that_breaks_in_the_middle_leaves_nothing(
     _send(association, "1.2.3", data_set("1.2.3"))
     request = command.c_store_rq(2, CT, "1.2.4")
     for header, part in pdata.fragments(1, request, 0, command=True):
-        association._send(header, part)
-    association._send(struct.pack(">BBLLBB", 4, 0, 106, 102, 1, 0), b"x" * 50)
-    association._socket.close()
+        association._connection.send([header, part])
+    association._connection.send([struct.pack(">BBLLBB", 4, 0, 106, 102, 1, 0), b"x" * 50])
+    association._connection.close()
     until(lambda: _ended(ledger) == ["aborted"])
     assert len(list(spool.ids())) == 1
 
