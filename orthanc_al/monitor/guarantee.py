@@ -1,7 +1,7 @@
 """Whether "low" carries its guarantee today, in plain words: when not, why, and what is missing."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orthanc_al.domain import Grouping, group_of
 from orthanc_al.inference.manifest import Thresholds
@@ -53,7 +53,7 @@ class Evidence:
     mix_changed
         Why the mix of disease is in doubt; empty where it is not.
     window_days
-        How long back the rate of new positives is taken from.
+        How long back the rate of new positives is taken from, at most since the first audit.
     """
 
     thresholds: Thresholds
@@ -76,6 +76,8 @@ def standing(
         Seconds since 1970: the end of the day that is looked at.
     """
     positives = [case for case in cases if case.present and case.fold == "thresholds"]
+    audited_days = (now - min((case.arrived_at for case in cases), default=now)) / _DAY
+    evidence = replace(evidence, window_days=max(1.0, min(evidence.window_days, audited_days)))
     groups = {""} if promise.groups is Grouping.NONE else _groups(promise.groups, cases, evidence)
     return [
         _of_group(promise, finding, group, _in(promise.groups, group, positives), evidence, now)
@@ -138,6 +140,6 @@ def _outlook(promise: Promise, positives: Sequence[LabelledCase], evidence: Evid
         return "There are enough: the next package that passes the gate can have one."
     recent = sum(case.arrived_at >= now - evidence.window_days * _DAY for case in positives)
     if not recent:
-        return f"{missing} are missing, and none came in the last {evidence.window_days:g} days."
+        return f"{missing} are missing, and none came in the last {evidence.window_days:.0f} days."
     days = missing / recent * evidence.window_days
-    return f"{missing} are missing: some {days:.0f} days at the rate of the last {evidence.window_days:g}."
+    return f"{missing} are missing: some {days:.0f} days at the rate of the last {evidence.window_days:.0f}."

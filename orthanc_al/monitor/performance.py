@@ -128,9 +128,11 @@ def _auc(finding: str, p: Vector, y: NDArray[np.bool_], pi: Vector) -> Point | N
     return Point("auc", auc(np.arange(y.size)), y.size, finding=finding, low=low, high=high)
 
 
-def _bootstrap(size: int, of: Callable[[NDArray[np.int64]], float]) -> tuple[float, float]:
+def _bootstrap(size: int, of: Callable[[NDArray[np.int64]], float]) -> tuple[float | None, float | None]:
     random = np.random.default_rng(_SEED)
     found = np.array([of(random.integers(0, size, size)) for _ in range(_RESAMPLES)])
     found = found[np.isfinite(found)]
-    low, high = np.quantile(found, [0.025, 0.975]) if found.size else (float("nan"), float("nan"))
+    if not found.size:
+        return None, None
+    low, high = np.quantile(found, [0.025, 0.975])
     return float(low), float(high)

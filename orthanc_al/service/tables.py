@@ -53,24 +53,28 @@ def show_failures(console: Console, failed: Sequence[FileResult]) -> None:
 
 
 def show_monitor(console: Console, seen: Sequence[StoredPoint]) -> None:
-    """Print what the monitor saw of each model's newest day, alarms first, with their reasons."""
+    """Print what the monitor saw of each model's newest day: alarms and guarantee in words, then all."""
     if not seen:
         console.print("No model is configured, so there is nothing to look at.")
     for name, own in groupby(seen, key=lambda one: one.model_name):
-        points = sorted(own, key=lambda one: not one.point.alarm)
+        points = list(own)
+        for one in points:
+            said = " ".join(part for part in (one.point.finding, one.point.part) if part)
+            if one.point.alarm or one.point.measure == "guarantee":
+                mark = f"[bold red]alarm, {one.point.measure}[/]" if one.point.alarm else one.point.measure
+                console.print(f"{mark}{escape(f' ({said})' if said else '')}: {escape(one.point.reason)}")
         table = Table(title=f"{name}, {points[0].day}", title_justify="left", box=None, pad_edge=False)
-        for column in ("", "measure", "finding", "value", "95 %", "cases", "what it says"):
-            table.add_column(column, overflow="fold")
+        for column in ("measure", "finding", "part", "value", "95 %", "cases"):
+            table.add_column(column, no_wrap=column == "measure")
         for one in points:
             point = one.point
             has_interval = point.low is not None and point.high is not None
             table.add_row(
-                "[bold red]ALARM[/]" if point.alarm else "",
                 point.measure,
-                escape(" ".join(part for part in (point.finding, point.part) if part)),
+                escape(point.finding),
+                escape(point.part),
                 f"{point.value:.3g}",
                 f"{point.low:.3g} to {point.high:.3g}" if has_interval else "",
                 str(point.cases),
-                escape(point.reason),
             )
         console.print(table)

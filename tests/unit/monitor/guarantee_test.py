@@ -68,7 +68,12 @@ def test_it_says_how_many_positives_are_missing_and_how_long_that_takes() -> Non
     (point,) = said(30, evidence(None))
     assert point.value == 0.0
     assert "30 audited positives for its border, 45 are needed" in point.reason
-    assert "15 are missing: some 45 days" in point.reason
+    spread = [case(n, True, arrived_at=NOW - n * 6 * DAY) for n in range(30)]
+    (point,) = standing(PROMISE, "pneumonia", spread, evidence(None), NOW)
+    assert "15 are missing: some 84 days at the rate of the last 90." in point.reason
+    young = [case(n, True, arrived_at=NOW - n % 20 * DAY) for n in range(30)]
+    (point,) = standing(PROMISE, "pneumonia", young, evidence(None), NOW)
+    assert "15 are missing: some 10 days at the rate of the last 19." in point.reason
     old = [case(n, True, arrived_at=0.0) for n in range(30)]
     (point,) = standing(PROMISE, "pneumonia", old, evidence(None), NOW)
     assert "none came in the last 90 days" in point.reason
