@@ -1,12 +1,14 @@
 """The step ``report``: what may be told of a study leaves as SR and KOS, through the spool like all else."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from typing import Literal
 
 from pydicom import Dataset
 from pydicom.uid import Comprehensive3DSRStorage
 
+from orthanc_al.errors import InstanceError, ModelError
 from orthanc_al.imaging.reading import read_header
 from orthanc_al.ledger import (
     Job,
@@ -18,16 +20,29 @@ from orthanc_al.ledger import (
 )
 from orthanc_al.ledger.reports import Kind, OwnReport
 from orthanc_al.observe import logger
+from orthanc_al.report.activation import Activations
 from orthanc_al.report.described import DescribedFinding, described
 from orthanc_al.report.evidence import evidence
 from orthanc_al.report.key_object_selection import key_object_selection
 from orthanc_al.report.objects import Outbox, OwnObject
+from orthanc_al.report.picture import caption_of, painted, secondary_capture
 from orthanc_al.report.result import Identity, Result, Sources
 from orthanc_al.report.structured_report import structured_report
 from orthanc_al.report.view import ModelView, StudyView, finding_of, identity_of, look, scored_ids
 from orthanc_al.spool import Spool, own_instance_id
 
 _log = logger("report")
+
+Which = Literal["off", "review", "all"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """An object that belongs to a study; ``about`` is the finding of a picture."""
+
+    one: ModelView
+    kind: Kind
+    about: str = ""
 
 
 class ReportStage:
@@ -47,6 +62,10 @@ class ReportStage:
         Of the site: the reports' dates and times are in it.
     software_version
         Of orthanc_al.
+    picture
+        Which studies get a picture of the class activation.
+    activations
+        Runs the models for the pictures; None where there are none.
     """
 
     def __init__(
@@ -59,6 +78,8 @@ class ReportStage:
         sr: Literal["all", "review"],
         timezone: tzinfo,
         software_version: str,
+        picture: Which = "off",
+        activations: Activations | None = None,
     ) -> None:
         self._ledger = ledger
         self._spool = spool
@@ -66,6 +87,8 @@ class ReportStage:
         self._sr = sr
         self._timezone = timezone
         self._version = software_version
+        self._picture = picture
+        self._activations = activations
         self._described: dict[str, Mapping[str, DescribedFinding]] = {}
 
     def run(self, job: Job) -> Outcome:
@@ -78,39 +101,43 @@ class ReportStage:
             if found and found[0].prediction.revision != study.revision:
                 return Outcome("superseded")  # more images came: their own report is on its way
             view = look(connection, job.subject, found)
-        due = self._due(view) if self._outbox.peers else []
+        due = list(self._due(view)) if self._outbox.peers else []
         if not due:
             return Outcome("silent")
-        made = [
-            self._object(view, *one)
-            for one in due
-            if identity_of(view, *one).sop_instance_uid not in view.made
-        ]
+        made = [made for one in due if (made := self._object(view, one)) is not None]
         return Outcome("reported", lambda connection: self._outbox.send(connection, made))
 
-    def _due(self, view: StudyView) -> list[tuple[ModelView, Kind]]:
-        """Return which objects belong to the study as it is, made before or not."""
-        due: list[tuple[ModelView, Kind]] = []
+    def _due(self, view: StudyView) -> Iterator[_Due]:
+        """Yield which objects belong to the study as it is, made before or not."""
         for one in view.models:
             if not one.scores:
                 _log.warning("report_not_made", study=view.study_instance_uid, reason="images left the spool")
                 continue
             if self._sr == "all" or view.asked:
-                due.append((one, "sr"))
+                yield _Due(one, "sr")
             if view.asked:
-                due.append((one, "kos"))
-        return due
+                yield _Due(one, "kos")
+            if self._picture == "all" or (self._picture == "review" and view.asked):
+                yield from (_Due(one, "picture", said.prediction.finding) for said in one.predictions)
 
-    def _object(self, view: StudyView, one: ModelView, kind: Kind) -> OwnObject:
-        identity = identity_of(view, one, kind)
+    def _object(self, view: StudyView, due: _Due) -> OwnObject | None:
+        """Make an object; None where it is there already, or can't be had."""
+        one, kind = due.one, due.kind
+        identity = identity_of(view, one, kind, due.about)
+        if identity.sop_instance_uid in view.made:
+            return None
         sources = Sources([evidence(read_header(self._spool.path(key))) for key in scored_ids(one.scores)])
         result = self._result(view, one)
         predecessor = one.predecessor if kind == "sr" else None
-        document = (
-            structured_report(result, sources, identity, _reference(identity, predecessor, view))
-            if kind == "sr"
-            else key_object_selection(result, sources, identity)
-        )
+        if kind == "sr":
+            document = structured_report(result, sources, identity, _reference(identity, predecessor, view))
+        elif kind == "kos":
+            document = key_object_selection(result, sources, identity)
+        else:
+            pictured = self._pictured(view, due, result, sources, identity)
+            if pictured is None:
+                return None
+            document = pictured
         row = OwnReport(
             sop_instance_uid=identity.sop_instance_uid,
             kind=kind,
@@ -122,6 +149,24 @@ class ReportStage:
             created_at=result.made_at.timestamp(),
         )
         return OwnObject(row, self._outbox.store(document, row.instance_id))
+
+    def _pictured(
+        self, view: StudyView, due: _Due, result: Result, sources: Sources, identity: Identity
+    ) -> Dataset | None:
+        """Return the picture of the image that decided; a picture that can't be had holds no report up."""
+        if self._activations is None:
+            return None
+        said = next(said for said in due.one.predictions if said.prediction.finding == due.about)
+        told = next(said for said in result.findings if said.images[0].finding.name == due.about)
+        try:
+            looked = self._activations.of(
+                self._spool.path(said.instance_id), said.frame, due.one.model, due.about
+            )
+        except (InstanceError, ModelError) as error:
+            _log.warning("picture_not_made", study=view.study_instance_uid, reason=str(error))
+            return None
+        image = told.images[0]
+        return secondary_capture(result, image, sources, identity, painted(looked, caption_of(image)))
 
     def _result(self, view: StudyView, one: ModelView) -> Result:
         digest = one.model.ref.digest

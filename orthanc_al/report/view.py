@@ -16,7 +16,7 @@ from orthanc_al.ledger.reports import Kind, OwnReport
 from orthanc_al.report.described import DescribedFinding
 from orthanc_al.report.result import Identity, ImageFinding, StudyFinding
 
-_SERIES_NUMBER: Final[Mapping[Kind, int]] = {"sr": 9801, "kos": 9802}
+_SERIES_NUMBER: Final[Mapping[Kind, int]] = {"sr": 9801, "kos": 9802, "picture": 9805}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +88,14 @@ def _model(
     )
 
 
-def identity_of(view: StudyView, one: ModelView, kind: Kind) -> Identity:
-    """Return the UIDs of an object: they follow from study, set of instances, model package and kind."""
+def identity_of(view: StudyView, one: ModelView, kind: Kind, about: str = "") -> Identity:
+    """Return the UIDs of an object: they follow from study, set of instances, model package and kind.
+
+    Parameters
+    ----------
+    about
+        A finding, where there is an object for each; empty where there is one for all.
+    """
     uid = view.study_instance_uid
     content = sorted(
         f"{view.images[key].instance.sop_instance_uid} {view.images[key].instance.sha256}"
@@ -97,7 +103,11 @@ def identity_of(view: StudyView, one: ModelView, kind: Kind) -> Identity:
     )
     return Identity(
         sop_instance_uid=derived_uid(
-            uid, hashlib.sha256("\n".join(content).encode()).hexdigest(), one.model.ref.digest, kind
+            uid,
+            hashlib.sha256("\n".join(content).encode()).hexdigest(),
+            one.model.ref.digest,
+            kind,
+            *([about] if about else []),
         ),
         series_instance_uid=derived_uid(uid, one.model.ref.name, kind, "series"),
         series_number=_SERIES_NUMBER[kind],

@@ -18,13 +18,15 @@ from orthanc_al.assemble.arrive import ArriveStage
 from orthanc_al.domain import ImageScore, Origin, Prediction, ReadSource, ReadValue, Region, Tier
 from orthanc_al.domain.precedence import ReadState
 from orthanc_al.inference.package import ModelPackage
+from orthanc_al.inference.running import Models
 from orthanc_al.ledger import Job, Ledger, Outcome, instances, models, predictions, selections, studies
 from orthanc_al.ledger.predictions import ScoredImage, StoredPrediction
 from orthanc_al.ledger.schema import deliveries, reads
 from orthanc_al.ledger.selections import Selection
 from orthanc_al.methods.urgency import Targets
 from orthanc_al.pipeline import Step
-from orthanc_al.report.stage import ReportStage
+from orthanc_al.report.activation import Activations
+from orthanc_al.report.stage import ReportStage, Which
 from orthanc_al.review.stage import ReviewStage
 from orthanc_al.spool import Spool
 from tests.support.tiny_package import CHANNELS, tiny_package
@@ -48,6 +50,7 @@ class ReadingRoom:
         trust_unnamed: bool = False,
         peers: Sequence[str] = ("pacs",),
         findings: tuple[str, ...] = ("pneumonia",),
+        picture: Which = "off",
     ) -> None:
         self.ledger = ledger
         self.spool = Spool(folder / "spool", 0)
@@ -61,6 +64,8 @@ class ReadingRoom:
             sr=sr,
             timezone=ZoneInfo("Europe/Zurich"),
             software_version="0.1.0",
+            picture=picture,
+            activations=Activations(Models()),
         )
         self.review_stage = ReviewStage(
             ledger, self.spool, timezone=ZoneInfo("Europe/Zurich"), trust_unnamed=trust_unnamed

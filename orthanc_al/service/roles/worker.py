@@ -16,6 +16,7 @@ from orthanc_al.ledger import Ledger, Stage, Worker, WorkQueue, facts
 from orthanc_al.observe import logger
 from orthanc_al.pipeline import SCORING_STEPS, Step
 from orthanc_al.report import MirrorStage, ReportStage, SignStage
+from orthanc_al.report.activation import Activations
 from orthanc_al.review import ReviewStage
 from orthanc_al.review.vocabulary import known_findings
 from orthanc_al.score import ModelUse, ScoreImageStage, Scorer, ScoreStage, ShadowStage
@@ -131,6 +132,8 @@ def stages_of(
             sr=settings.report.sr,
             timezone=zone,
             software_version=version("orthanc-al"),
+            picture=settings.report.picture,
+            activations=Activations(running),
         ),
         Step.MIRROR: MirrorStage(ledger, building.orthanc(settings) if settings.orthanc.mirror else None),
         Step.REVIEW: ReviewStage(ledger, files, timezone=zone, trust_unnamed=settings.review.trust_unnamed),

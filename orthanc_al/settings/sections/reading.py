@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from apscheduler.triggers.cron import CronTrigger
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from orthanc_al.domain import Grouping
-from orthanc_al.settings.sections.base import Section, Share, only_off
+from orthanc_al.settings.sections.base import Section, Share
 
 
 def _is_a_crontab(value: str) -> str:
@@ -63,7 +63,7 @@ class Report(Section):
     """What is sent to the peers with the role ``results``."""
 
     sr: Literal["all", "review"] = "all"
-    picture: Annotated[Literal["off"], BeforeValidator(only_off)] = "off"
+    picture: Literal["off", "review", "all"] = "off"
 
 
 class Monitor(Section):

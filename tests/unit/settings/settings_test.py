@@ -125,12 +125,6 @@ def test_a_file_that_is_not_there_or_not_toml_is_said_so(tmp_path: Path) -> None
         load(write(tmp_path, "[dicom"))
 
 
-@pytest.mark.parametrize("key", ['[report]\npicture = "all"'])
-def test_what_is_not_built_yet_is_refused_and_not_ignored(tmp_path: Path, key: str) -> None:
-    with pytest.raises(ConfigurationError):
-        load(write(tmp_path, key))
-
-
 def test_a_quiet_time_is_added_to_the_defaults(tmp_path: Path) -> None:
     settings = load(write(tmp_path, "[assemble]\nquiet_seconds = { CT = 60 }\n"))
     assert settings.assemble.quiet_seconds == {"default": 30, "CR": 5, "DX": 5, "CT": 60}
