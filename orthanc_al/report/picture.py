@@ -81,6 +81,8 @@ def secondary_capture(
     document.Laterality = ""  # type 2C (PS3.3 C.7.3.1), for the same reason
     document.ImageType = ["DERIVED", "SECONDARY"]
     document.BurnedInAnnotation = "YES"
+    document.DateOfSecondaryCapture = document.ContentDate
+    document.TimeOfSecondaryCapture = document.ContentTime
     document.DerivationDescription = f"Class activation of {image.finding.name}, over the image"
     document.SourceImageSequence = [_reference(source, image)]
     return dated(document)
