@@ -149,7 +149,9 @@ def _finding(result: FindingResult) -> dict[str, Any]:
         "name": result.chosen.name,
         "verdict": result.verdict.value,
         "calibrator": [result.chosen.calibrator.slope, result.chosen.calibrator.offset],
-        "borders": {"operating": borders.operating, "high": borders.high, "low": borders.low},
+        "borders": borders.entry().model_dump(
+            mode="json", exclude={"groups"} if borders.groups is None else None
+        ),
         "proposals": [
             {
                 "change": proposal.change,

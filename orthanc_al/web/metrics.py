@@ -3,8 +3,8 @@
 No label holds a patient, a study or a UID, and no figure tells a blind study from one without a score.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Final, TypeVar
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -12,8 +12,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 from sqlalchemy import Connection
 
-from orthanc_al.ledger import deliveries, destinations, figures
+from orthanc_al.ledger import deliveries, destinations, figures, monitoring
 from orthanc_al.ledger import queue as work_queue
+from orthanc_al.ledger.monitoring import Point
 from orthanc_al.web import readiness
 from orthanc_al.web.context import Context
 
@@ -45,6 +46,7 @@ class _FromLedger(Collector):
             yield from _of_instances(connection)
             yield from _of_deliveries(connection, self._context.clock())
             yield from _of_studies(connection, self._context)
+            yield from _of_monitor(connection)
 
 
 def _of_service(context: Context) -> Iterator[Metric]:
@@ -106,6 +108,27 @@ def _of_studies(connection: Connection, context: Context) -> Iterator[Metric]:
     drawn = figures.selections_by_day(connection, today)
     yield _gauge(
         "selections", "Studies drawn, by kind and day, once the day is over", ["kind", "day"], drawn.items()
+    )
+
+
+def _of_monitor(connection: Connection) -> Iterator[Metric]:
+    seen = monitoring.latest(connection)
+    labels = ["model", "measure", "finding", "part"]
+
+    def of(value: Callable[[Point], float]) -> _Samples:
+        return [
+            ((one.model_name, one.point.measure, one.point.finding, one.point.part), value(one.point))
+            for one in seen
+        ]
+
+    yield _gauge("monitor_value", "What the monitor saw of the newest day", labels, of(lambda one: one.value))
+    alarms = of(lambda one: float(one.alarm))
+    yield _gauge("monitor_alarm", "1 where the monitor calls to look", labels, alarms)
+    days = {
+        (one.model_name,): datetime.fromisoformat(one.day).replace(tzinfo=UTC).timestamp() for one in seen
+    }
+    yield _gauge(
+        "monitor_day_timestamp_seconds", "The newest day that was looked at", ["model"], days.items()
     )
 
 

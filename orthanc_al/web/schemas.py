@@ -194,6 +194,30 @@ class ClosedModel(BaseModel):
     next: NextModel | None
 
 
+class MonitorPoint(BaseModel):
+    """A figure that the monitor made of a day."""
+
+    model_config = ConfigDict(from_attributes=True)
+    measure: str
+    finding: str
+    part: str = Field(description="A group of studies, or `7 days`; empty for all, and for the day alone.")
+    value: float
+    low: float | None = Field(description="95 % interval.")
+    high: float | None
+    p_value: float | None
+    cases: int
+    alarm: bool
+    reason: str
+
+
+class MonitorDay(BaseModel):
+    """What the monitor saw of a model on a day of the site."""
+
+    model_name: str
+    day: str
+    points: list[MonitorPoint]
+
+
 class ModelVersion(BaseModel):
     """A model package."""
 

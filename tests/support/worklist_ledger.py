@@ -16,6 +16,7 @@ from sqlalchemy import Connection, insert, update
 from orthanc_al.domain import StudyState, Tier
 from orthanc_al.ledger import Ledger, facts, processes
 from orthanc_al.ledger import schema as s
+from tests.support.monitor_points import put_points
 
 NOW = 1_790_000_000.0  # 2026-09-21 14:13:20 UTC
 DIGESTS = {"1.0.0": "a1" * 32, "1.1.0": "b2" * 32}
@@ -212,6 +213,7 @@ def fill(ledger: Ledger, count: int) -> None:
         for number, case in enumerate(cases(count)):
             add(connection, case, number)
         _add_models(connection)
+        put_points(connection, NOW)
         facts.put(connection, facts.PAUSED, "no")
 
 
