@@ -17,6 +17,9 @@ def retrain(
     context: typer.Context,
     model: Annotated[str, typer.Argument(help="Name of the model; else all that are configured.")] = "",
     here: Annotated[bool, typer.Option(help="Do it in this process, not in the learner.")] = False,
+    finetune: Annotated[
+        bool, typer.Option("--finetune", help="Train the whole network first, in this process (needs torch).")
+    ] = False,
 ) -> None:
     """Put tonight's work on the queue now: snapshot, fit, calibrate, judge, and promote or keep."""
     settings = of(context).settings()
@@ -25,9 +28,9 @@ def retrain(
         with ledger.write() as connection:
             for name in names:
                 enqueue(connection, Step.RETRAIN, name, now(), sooner=True)
-        if here:
-            running.learn_now(settings, ledger)
-    done = "done; see `orthanc-al models show`" if here else "on the learner's queue"
+        if here or finetune:
+            running.learn_now(settings, ledger, finetune=finetune, console=out)
+    done = "done; see `orthanc-al models show`" if here or finetune else "on the learner's queue"
     out.print(f"Retraining of {', '.join(names)} is {done}.")
 
 

@@ -8,8 +8,8 @@ from orthanc_al.inference.package import ModelPackage
 _CARD: Final = """\
 # {name} {version}
 
-Made by `orthanc-al retrain` from {parent} (`{digest}`): the backbone is its own; head, calibrator and
-thresholds were fitted to this site's confirmed reads. What the factory package's card says of intended
+Made by `orthanc-al retrain` from {parent} (`{digest}`): {how}
+fitted to this site's confirmed reads. What the factory package's card says of intended
 use, data and limits holds here, too: research use, no clinical claim.
 
 Training data: snapshot `{data}` of the site's ledger.
@@ -25,13 +25,18 @@ Audit labels behind calibrator and thresholds: {positives} positive, {negatives}
 """
 
 
-def model_card(manifest: Manifest, parent: ModelPackage) -> str:
+_HEAD: Final = "the backbone is its own; head, calibrator and thresholds were"
+_WHOLE: Final = "the whole network was trained on from there, and head, calibrator and thresholds were"
+
+
+def model_card(manifest: Manifest, parent: ModelPackage, *, fine_tuned: bool = False) -> str:
     """Return the card of a package with this manifest that was made from ``parent``."""
     return _CARD.format(
         name=manifest.name,
         version=manifest.version,
         parent=parent.ref.version,
         digest=parent.ref.digest,
+        how=_WHOLE if fine_tuned else _HEAD,
         data=manifest.training_data,
         positives=manifest.calibration.positives,
         negatives=manifest.calibration.negatives,

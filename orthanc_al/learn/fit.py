@@ -7,7 +7,7 @@ function of all labels, whatever the nights before made of some of them.
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from orthanc_al.domain import Grouping, group_of
 from orthanc_al.inference.manifest import Groups, GroupThresholds
@@ -65,9 +65,16 @@ def recalibrate(snapshot: Snapshot, model: FindingModel, anchor: FindingModel) -
 
 
 def set_borders(
-    snapshot: Snapshot, model: FindingModel, anchor: FindingModel, guarantee: Guarantee
+    snapshot: Snapshot,
+    model: FindingModel,
+    anchor: FindingModel,
+    guarantee: Guarantee,
+    before: ArrayLike | None = None,
 ) -> FindingModel:
     """Return the model with the borders that the site's audit supports.
+
+    ``before`` are the anchor's probabilities of the fold ``calibration``, where it has another backbone
+    than the model; else it is asked itself.
 
     The low tier has to be earned by audited positives of the fold ``thresholds`` and is withdrawn when too
     many audits stay unread. The high border is bounded by audited negatives likewise, and where they are
@@ -75,7 +82,7 @@ def set_borders(
     """
     audit = snapshot.select(model.name, Role.THRESHOLDS)
     p = _probabilities(model, audit)
-    moved = _Transfer(snapshot, model, anchor)
+    moved = _Transfer(snapshot, model, anchor, before)
     own = _supported(audit, p, guarantee, answered=snapshot.answered)
     high = own.high if own.high is not None else moved.optional(anchor.borders.high)
     return replace(
@@ -137,9 +144,12 @@ def _grouped(
 class _Transfer:
     """Moves a border of the factory's to where the new model flags the same share of unchosen cases."""
 
-    def __init__(self, snapshot: Snapshot, model: FindingModel, anchor: FindingModel) -> None:
+    def __init__(
+        self, snapshot: Snapshot, model: FindingModel, anchor: FindingModel, before: ArrayLike | None
+    ) -> None:
         audit = snapshot.select(model.name, Role.CALIBRATION)
-        self._old, self._new = _probabilities(anchor, audit), _probabilities(model, audit)
+        self._new = _probabilities(model, audit)
+        self._old = _probabilities(anchor, audit) if before is None else np.asarray(before, np.float64)
 
     def __call__(self, border: float) -> float:
         above = int((self._old >= border).sum())

@@ -16,7 +16,7 @@ from orthanc_al.learn.pccp import Plan
 from orthanc_al.learn.proposals import FindingResult
 from orthanc_al.learn.records import change_record
 from orthanc_al.learn.snapshot import Snapshot
-from orthanc_al.ledger import history, learning, models, trail
+from orthanc_al.ledger import datasets, history, learning, models, trail
 from orthanc_al.ledger.history import HistoryEmbedding
 
 GATE: Final = "gate"
@@ -78,7 +78,7 @@ def write_night(connection: Connection, night: Night, folder: Path, plan: Plan, 
         at=night.time,
     )
     learning.keep_folds(connection, night.snapshot.folds, night.time)
-    learning.add_dataset(connection, night.snapshot.digest, night.snapshot.content(), night.time)
+    datasets.add(connection, night.snapshot.digest, night.snapshot.content(), night.time)
     if night.made is not None:
         _register(connection, night, night.made, at_once=at_once)
     write_record(

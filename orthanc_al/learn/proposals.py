@@ -1,6 +1,6 @@
 """What a night proposes for each finding, and what the gate says of it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -11,6 +11,7 @@ from orthanc_al.learn.gate import judge
 from orthanc_al.learn.judgement import GateCases, Judgement, Scores, Training, Verdict
 from orthanc_al.learn.pccp import Plan
 from orthanc_al.learn.snapshot import Cases, Role, Snapshot
+from orthanc_al.ledger.learning import LabelledCase
 
 HEAD: Final = "head"
 BORDERS: Final = "calibrator and thresholds"
@@ -120,12 +121,17 @@ def gate_cases(cases: Cases, model: FindingModel, anchor: FindingModel, champion
         candidate=_scores(model, cases),
         champion=_scores(champion, cases),
         anchor=_scores(anchor, cases),
-        subgroups={
-            "scanner": tuple(case.station for case in cases.rows),
-            "sex": tuple(case.sex for case in cases.rows),
-            "age": tuple(group_of(Grouping.AGE, case.attributes) for case in cases.rows),
-        },
+        subgroups=subgroups_of(cases.rows),
     )
+
+
+def subgroups_of(rows: Sequence[LabelledCase]) -> dict[str, tuple[str, ...]]:
+    """Return what each case belongs to, by the kind of group."""
+    return {
+        "scanner": tuple(case.station for case in rows),
+        "sex": tuple(case.sex for case in rows),
+        "age": tuple(group_of(Grouping.AGE, case.attributes) for case in rows),
+    }
 
 
 def _scores(model: FindingModel, cases: Cases) -> Scores:

@@ -31,6 +31,7 @@ def make_package(
     version: str,
     *,
     parity: float,
+    base: PackageContents | None = None,
 ) -> ModelPackage:
     """Write the package with these findings and return it as read back; the same again is the same bytes.
 
@@ -48,6 +49,8 @@ def make_package(
         From :func:`version_of`.
     parity
         Check (g): largest difference between ONNX Runtime's logits and those of the fitted heads.
+    base
+        Network and domain where they are new (fine-tuned); the parent's where left out.
 
     Raises
     ------
@@ -57,14 +60,17 @@ def make_package(
     weight = np.stack([model.weight for model in models], axis=1)
     bias = np.array([model.bias for model in models], np.float32)
     covariances = [model.covariance for model in models if model.covariance is not None]
+    backbone = parent.contents if base is None else base
     contents = PackageContents(
-        model=swap_head(parent.contents.model, weight, bias),
-        domain=parent.contents.domain,
+        model=swap_head(backbone.model, weight, bias),
+        domain=backbone.domain,
         covariance=np.stack(covariances) if len(covariances) == len(models) else None,
     )
-    _check_parity(parent, contents.model, models, parity)
+    size = parent.manifest.preprocessing.size
+    _check_parity(backbone.model, contents.model, models, size, parity)
     manifest = _manifest(parent, contents, models, snapshot, version)
-    return write_package(folder, manifest, contents, model_card(manifest, parent))
+    card = model_card(manifest, parent, fine_tuned=base is not None)
+    return write_package(folder, manifest, contents, card)
 
 
 def version_of(
@@ -82,12 +88,11 @@ def version_of(
 
 
 def _check_parity(
-    parent: ModelPackage, model: bytes, findings: Sequence[FindingModel], parity: float
+    backbone: bytes, model: bytes, findings: Sequence[FindingModel], size: int, parity: float
 ) -> None:
     """Run both networks on the same noise: embeddings must be bit-equal, logits those of the heads."""
-    size = parent.manifest.preprocessing.size
     probes = np.random.default_rng(0).normal(size=(_PROBES, 1, size, size)).astype(np.float32)
-    before, after = Session(parent.contents.model).run(probes), Session(model).run(probes)
+    before, after = Session(backbone).run(probes), Session(model).run(probes)
     wanted = np.stack([finding.logits(after.embedding) for finding in findings], axis=1)
     gap = float((np.abs(after.logits - wanted) / np.maximum(1.0, np.abs(wanted))).max())
     if not np.array_equal(before.embedding, after.embedding):

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orthanc_al.ledger.learning import LabelledCase, digest_of
+from orthanc_al.ledger.datasets import digest_of
+from orthanc_al.ledger.learning import LabelledCase
 from orthanc_al.ledger.response import Response
 from orthanc_al.ledger.selections import AUDIT
 

@@ -7,26 +7,42 @@ over goes live; else, where no candidate is in shadow, a new one is made and jud
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Connection
 
 from orthanc_al.errors import ModelError, PackageRefusedError
-from orthanc_al.inference.package import ModelPackage, load_package
+from orthanc_al.inference.package import ModelPackage
 from orthanc_al.learn.finding_model import finding_models
+from orthanc_al.learn.finetune.start import Start
 from orthanc_al.learn.fit import Guarantee
 from orthanc_al.learn.judgement import Verdict
 from orthanc_al.learn.lock import alone
 from orthanc_al.learn.night import GATE, Night, write_night, write_record
+from orthanc_al.learn.packages import check_length, load
 from orthanc_al.learn.pccp import Plan
 from orthanc_al.learn.proposals import result_of
 from orthanc_al.learn.records import verdict_of, withdrawal_record
 from orthanc_al.learn.registry import make_package, version_of
 from orthanc_al.learn.snapshot import Snapshot, build
 from orthanc_al.learn.watch import AuditChart, audit_charts
-from orthanc_al.ledger import Job, Ledger, Outcome, learning, models, response, shadow, trail
+from orthanc_al.ledger import (
+    Job,
+    Ledger,
+    Outcome,
+    datasets,
+    learning,
+    models,
+    response,
+    shadow,
+    trail,
+    training_cache,
+)
 from orthanc_al.ledger.models import RegisteredModel
 from orthanc_al.observe import Clock, logger, now
+
+if TYPE_CHECKING:
+    from orthanc_al.learn.finetune.night import FineTuning
 
 _DAY: Final = 86400.0
 _log = logger("learn")
@@ -75,6 +91,8 @@ class RetrainStage:
         person's word.
     shown_weight
         How much a read counts in training that was made with a result in view, 0 to 1.
+    fine_tuning
+        Trains the whole network before a new head is tried; None: heads alone.
     clock
         Seconds since 1970; tests pass their own.
     """
@@ -88,6 +106,7 @@ class RetrainStage:
         *,
         automatic: bool,
         shown_weight: float = 1.0,
+        fine_tuning: "FineTuning | None" = None,
         clock: Clock = now,
     ) -> None:
         self._ledger = ledger
@@ -96,6 +115,7 @@ class RetrainStage:
         self._plan = plan
         self._automatic = automatic
         self._shown_weight = shown_weight
+        self._fine_tuning = fine_tuning
         self._clock = clock
 
     def run(self, job: Job) -> Outcome:
@@ -118,7 +138,7 @@ class RetrainStage:
             alarms = self._alarms(evening)
             if any(chart.alarm is not None for chart in alarms):
                 return self._withdraw(evening, alarms)
-            return self._promote(evening) or self._learn(evening)
+            return self._promote(evening) or self._fine_tune(evening) or self._learn(evening)
 
     def _evening(self, name: str) -> _Evening:
         time = self._clock()
@@ -159,8 +179,8 @@ class RetrainStage:
         """Return the charts of the champion's audits, none where nothing was judged before."""
         if not evening.snapshot.cases:
             return []
-        champion = _load(evening.champion)
-        _check_length(evening.snapshot, champion)
+        champion = load(evening.champion)
+        check_length(evening.snapshot, champion)
         return [
             chart
             for model in finding_models(champion)
@@ -195,9 +215,7 @@ class RetrainStage:
             name, digest = evening.champion.ref.name, evening.champion.ref.digest
             if instead is not None and _is_live(connection, name, digest):
                 models.rollback(connection, name, GATE, f"the audit's charts tell: {told_by}")
-            learning.add_dataset(
-                connection, evening.snapshot.digest, evening.snapshot.content(), evening.time
-            )
+            datasets.add(connection, evening.snapshot.digest, evening.snapshot.content(), evening.time)
             write_record(connection, record, self._folder, candidate=None, at=evening.time)
             trail.record(connection, GATE, "audit_alarm", digest, reason=told_by)
 
@@ -228,17 +246,38 @@ class RetrainStage:
 
     # --- a new candidate --------------------------------------------------------------------------------
 
+    def _fine_tune(self, evening: _Evening) -> Outcome | None:
+        """Return what becomes of a network of its own, None where none is asked for or this was judged."""
+        snapshot, champion = evening.snapshot, evening.champion.ref
+        if self._fine_tuning is None or not snapshot.cases:
+            return None
+        with self._ledger.read() as connection:
+            files = training_cache.files(connection)
+            factory = models.factory(connection, champion.digest)
+        live, backbone, first = (load(model) for model in (evening.champion, evening.anchor, factory))
+        start = Start(live, backbone, first, snapshot, files, evening.time)
+        with self._ledger.read() as connection:
+            judged = learning.was_judged(connection, champion.digest, self._fine_tuning.version(start))
+        if judged:
+            return None
+        night = self._fine_tuning.night(start)
+        if night is None:
+            return None
+        _log.info("network_judged", model=champion.name, version=night.version, verdict=night.verdict.value)
+        at_once = self._automatic and not self._plan.shadow.rule.asks
+        return Outcome(_outcome(night, at_once=at_once), self._writer(night, at_once=at_once))
+
     def _learn(self, evening: _Evening) -> Outcome:
         snapshot, name = evening.snapshot, evening.champion.ref.name
         champion, anchor = evening.champion.ref, evening.anchor.ref
         version = version_of(snapshot, anchor, champion, self._guarantee, self._plan.model_dump_json())
         with self._ledger.read() as connection:
-            judged = learning.was_judged(connection, champion.digest, snapshot.digest, version)
+            judged = learning.was_judged(connection, champion.digest, version)
         if judged or not snapshot.cases:
             _log.info("nothing_new_to_learn", model=name, cases=len(snapshot.cases))
             return Outcome("nothing_new")
         _log.info("snapshot_taken", model=name, digest=snapshot.digest[:12], cases=len(snapshot.cases))
-        night = self._judge(_load(evening.champion), _load(evening.anchor), snapshot, version, evening.time)
+        night = self._judge(load(evening.champion), load(evening.anchor), snapshot, version, evening.time)
         _log.info("candidate_judged", model=name, version=night.version, verdict=night.verdict.value)
         at_once = self._automatic and not self._plan.shadow.rule.asks
         return Outcome(_outcome(night, at_once=at_once), self._writer(night, at_once=at_once))
@@ -249,7 +288,7 @@ class RetrainStage:
     def _judge(
         self, champion: ModelPackage, anchor: ModelPackage, snapshot: Snapshot, version: str, time: float
     ) -> Night:
-        _check_length(snapshot, anchor)
+        check_length(snapshot, anchor)
         results = tuple(
             result_of(snapshot, factory, live, self._guarantee, self._plan)
             for factory, live in zip(finding_models(anchor), finding_models(champion), strict=True)
@@ -280,29 +319,3 @@ def _is_live(connection: Connection, name: str, digest: str) -> bool:
     """Whether the package that was looked at is live still: somebody may have acted meanwhile."""
     live = models.champion(connection, name)
     return live is not None and live.ref.digest == digest
-
-
-def _check_length(snapshot: Snapshot, package: ModelPackage) -> None:
-    """Refuse embeddings that a package's head can't take.
-
-    Raises
-    ------
-    ModelError
-        Says both lengths.
-    """
-    length = snapshot.cases[0].embedding.size
-    wanted = finding_models(package)[0].weight.size
-    if length != wanted:
-        raise ModelError(
-            f"The ledger's embeddings have length {length}, the head of {package.ref} takes {wanted}: these "
-            "predictions are not by its backbone. The live package stays; restore the ledger or the package."
-        )
-
-
-def _load(model: RegisteredModel) -> ModelPackage:
-    package = load_package(model.folder)
-    if package.ref.digest != model.ref.digest:
-        raise PackageRefusedError(
-            f"{model.folder} holds {package.ref}, and the ledger says {model.ref}: restore the package."
-        )
-    return package

@@ -1,7 +1,5 @@
 """What is learned from: labelled cases, patients' folds, data sets, and the record of each decision."""
 
-import hashlib
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,7 +9,6 @@ from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Connection, RowMapping, and_, insert, select, true
 
 from orthanc_al.domain import Attributes, ReadValue
-from orthanc_al.errors import LedgerError
 from orthanc_al.ledger import history
 from orthanc_al.ledger.engine import upsert
 from orthanc_al.ledger.predictions import unpack
@@ -19,7 +16,6 @@ from orthanc_al.ledger.schema import (
     change_records as records,
 )
 from orthanc_al.ledger.schema import (
-    datasets,
     patient_folds,
     predictions,
     reads,
@@ -51,6 +47,8 @@ class LabelledCase:
         As DICOM writes it (YYYYMMDD), empty where it is not known.
     arrived_at
         Seconds since 1970, UTC.
+    instance_id, frame
+        The image that decided the study.
     """
 
     study_instance_uid: str
@@ -69,6 +67,8 @@ class LabelledCase:
     arrived_at: float
     modality: str = ""
     body_part: str = ""
+    instance_id: str | None = None
+    frame: int = 1
 
     @property
     def attributes(self) -> Attributes:
@@ -115,6 +115,8 @@ def _newest(connection: Connection, by: ColumnElement[bool]) -> dict[tuple[str, 
             predictions.c.finding,
             predictions.c.embedding,
             predictions.c.ood,
+            predictions.c.instance_id,
+            predictions.c.frame,
             studies.c.study_instance_uid,
             studies.c.patient_key,
             studies.c.station,
@@ -173,44 +175,6 @@ def keep_folds(connection: Connection, assigned: Mapping[str, str], at: float) -
         upsert(connection, patient_folds, rows, ["patient_key"])
 
 
-def add_dataset(connection: Connection, digest: str, content: dict[str, Any], at: float) -> None:
-    """Write a data set under its digest; the same one again is the same row.
-
-    Raises
-    ------
-    LedgerError
-        As :func:`dataset`: what is there under this digest is another one.
-    """
-    if not upsert(connection, datasets, {"digest": digest, "created_at": at, "content": content}, ["digest"]):
-        dataset(connection, digest)
-
-
-def dataset(connection: Connection, digest: str) -> dict[str, Any] | None:
-    """Return the content of a data set, None where there is none of this digest.
-
-    Raises
-    ------
-    LedgerError
-        It is not what was learned from. One that a person was taken out of (`orthanc-al forget`) says so
-        in its key ``forgotten``, and can't be checked.
-    """
-    query = select(datasets.c.content).where(datasets.c.digest == digest)
-    content: dict[str, Any] | None = connection.execute(query).scalar_one_or_none()
-    if content is None or "forgotten" in content:
-        return content
-    if digest_of(content) != digest:
-        raise LedgerError(
-            f"The data set {digest[:12]} in the ledger is not what was learned from (its SHA-256 differs): "
-            "restore the ledger from a backup (`orthanc-al backup`)."
-        )
-    return content
-
-
-def digest_of(content: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of a data set's content, in canonical JSON."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
 def add_change_record(
     connection: Connection,
     *,
@@ -252,11 +216,9 @@ def change_records(connection: Connection, model_name: str) -> list[dict[str, An
     return [dict(row) for row in connection.execute(query).mappings()]
 
 
-def was_judged(connection: Connection, champion: str, dataset_digest: str, version: str) -> bool:
+def was_judged(connection: Connection, champion: str, version: str) -> bool:
     """Whether the candidate that has this version was judged against this champion already."""
-    query = select(records.c.content).where(
-        records.c.champion == champion, records.c.dataset_digest == dataset_digest
-    )
+    query = select(records.c.content).where(records.c.champion == champion)
     judged = (content for content in connection.execute(query).scalars() if "charts" not in content)
     return any(content["candidate_version"] == version for content in judged)
 
@@ -292,6 +254,8 @@ def _case(row: RowMapping) -> LabelledCase:
         sex=row["sex"],
         birth_date=row["birth_date"],
         arrived_at=row["arrived_at"],
+        instance_id=row["instance_id"],
+        frame=row["frame"],
         modality=row["modality"],
         body_part=row["body_part"],
     )

@@ -95,6 +95,12 @@ def add(connection: Connection, image: WantedInput, file: str, preprocessing: st
     upsert(connection, training_cache, values, keys, ["file", "preprocessing"])
 
 
+def files(connection: Connection) -> dict[tuple[str, str, int], str]:
+    """Return the names of the cached inputs by (Study Instance UID, instance, frame)."""
+    rows = connection.execute(select(training_cache)).mappings()
+    return {(row["study_instance_uid"], row["instance_id"], row["frame"]): row["file"] for row in rows}
+
+
 def forget(connection: Connection, patient_key: str) -> Forgotten:
     """Remove a person: reads, predictions, draws, folds and cache rows go, studies lose their identity.
 

@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 from typing import Final
 
+from rich.console import Console
 from sqlalchemy.exc import SQLAlchemyError
 
 from orthanc_al.errors import OrthancAlError
@@ -100,9 +101,20 @@ def select_now(settings: Settings, ledger: Ledger) -> int:
     return len(spend_the_rest(ledger, modelling.budget(settings)))
 
 
-def learn_now(settings: Settings, ledger: Ledger) -> None:
-    """Do the retraining that is on the queue in this process."""
-    stages = learner.stages_of(settings, ledger)
-    worker = Worker(ledger, WorkQueue(ledger, owners.name("retrain"), learner.LEASE), stages)
+def learn_now(
+    settings: Settings, ledger: Ledger, *, finetune: bool = False, console: Console | None = None
+) -> None:
+    """Do the retraining that is on the queue in this process.
+
+    Parameters
+    ----------
+    finetune
+        Train the whole network first.
+    console
+        For its progress bar.
+    """
+    stages = learner.stages_of(settings, ledger, finetune=finetune, console=console)
+    lease = learner.lease_of(finetune=finetune)
+    worker = Worker(ledger, WorkQueue(ledger, owners.name("retrain"), lease), stages)
     while worker.run_once():
         continue

@@ -192,6 +192,8 @@ def _resolved(settings: Settings, base: Path) -> Settings:
         "archive": settings.archive.model_copy(update={"folder": base / settings.archive.folder}),
         "models": tuple(m.model_copy(update={"package": base / m.package}) for m in settings.models),
     }
-    if settings.learn.pccp is not None:
-        places["learn"] = settings.learn.model_copy(update={"pccp": base / settings.learn.pccp})
+    named = {"pccp": settings.learn.pccp, "factory_data": settings.learn.factory_data}
+    files = {key: base / path for key, path in named.items() if path is not None}
+    if files:
+        places["learn"] = settings.learn.model_copy(update=files)
     return settings.model_copy(update=places)

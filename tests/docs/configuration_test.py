@@ -13,7 +13,7 @@ SAMPLE = ROOT / "config" / "orthanc-al.toml"
 # Lists whose default is empty and for which the sample shows one entry.
 SHOWN = {"dicom.peers": Peer, "models": Model}
 # Keys that have no default to show.
-LEFT_OUT = {"learn.pccp"}
+LEFT_OUT = {"learn.factory_data", "learn.pccp"}
 
 
 def _keys(model: type[BaseModel] | BaseModel, prefix: str = "") -> dict[str, Any]:

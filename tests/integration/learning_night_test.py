@@ -16,9 +16,10 @@ from orthanc_al.learn import Guarantee, Plan, RetrainStage
 from orthanc_al.learn.gate import judge
 from orthanc_al.learn.judgement import GateCases, Scores, Training, Verdict
 from orthanc_al.learn.lock import alone
-from orthanc_al.ledger import Job, Ledger, learning, models, selections, shadow
+from orthanc_al.ledger import Job, Ledger, datasets, learning, models, selections, shadow
 from orthanc_al.ledger.predictions import pack
-from orthanc_al.ledger.schema import change_records, datasets, patient_folds, predictions, reads
+from orthanc_al.ledger.schema import change_records, patient_folds, predictions, reads
+from orthanc_al.ledger.schema import datasets as dataset_table
 from orthanc_al.ledger.schema import models as model_table
 from orthanc_al.ledger.schema import promotions as promotion_table
 from orthanc_al.ledger.selections import AUDIT, QUERY, Selection
@@ -471,9 +472,9 @@ def test_a_data_set_that_was_changed_in_the_ledger_stops_the_night(hospital: Hos
     hospital.night()
     digest = hospital.records()[0]["dataset_digest"]
     with hospital.ledger.write() as connection:
-        content = learning.dataset(connection, digest)
+        content = datasets.get(connection, digest)
         content["cases"][0]["present"] = not content["cases"][0]["present"]
-        connection.execute(datasets.update().values(content=content))
+        connection.execute(dataset_table.update().values(content=content))
         connection.execute(change_records.delete())
     with pytest.raises(LedgerError, match="is not what was learned from"):
         hospital.night()

@@ -82,3 +82,5 @@ class Learn(Section):
     promotion: Literal["manual", "automatic"] = "manual"
     pccp: Path | None = None
     shown_weight: Annotated[float, Field(ge=0, le=1)] = 1.0
+    finetune: bool = False
+    factory_data: Path | None = None

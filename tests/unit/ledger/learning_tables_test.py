@@ -5,6 +5,7 @@ import pytest
 from sqlalchemy import func, insert, select
 
 from orthanc_al.ledger import Ledger, learning, response, selections, training_cache
+from orthanc_al.ledger import datasets as data_sets
 from orthanc_al.ledger.schema import (
     datasets,
     image_scores,
@@ -136,9 +137,9 @@ def test_a_candidate_is_judged_once_for_a_champion_a_data_set_and_a_version(ledg
             content={"candidate_version": "1.site.1"},
             at=1.0,
         )
-        assert learning.was_judged(connection, "a", "d", "1.site.1")
-        assert not learning.was_judged(connection, "a", "d", "1.site.2")
-        assert not learning.was_judged(connection, "b", "d", "1.site.1")
+        assert learning.was_judged(connection, "a", "1.site.1")
+        assert not learning.was_judged(connection, "a", "1.site.2")
+        assert not learning.was_judged(connection, "b", "1.site.1")
         assert [row["verdict"] for row in learning.change_records(connection, "cxr")] == ["not_enough"]
 
 
@@ -185,7 +186,7 @@ def test_a_forgotten_person_is_in_no_table_of_what_is_learned(ledger: Ledger) ->
             training_cache.add(connection, image, f"{patient}.npy", "grey-square 1", 1.0)
         learning.keep_folds(connection, {"gone": "gate", "stays": "gate"}, 1.0)
         for digest, uids in (("d" * 64, ("1.1", "1.2")), ("e" * 64, ("1.2",))):
-            learning.add_dataset(connection, digest, {"cases": [{"study": uid} for uid in uids]}, 1.0)
+            data_sets.add(connection, digest, {"cases": [{"study": uid} for uid in uids]}, 1.0)
 
         forgotten = training_cache.forget(connection, "gone")
 

@@ -1,0 +1,50 @@
+"""The data sets that were learned from, under their digests."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from orthanc_al.errors import LedgerError
+from orthanc_al.ledger.engine import upsert
+from orthanc_al.ledger.schema import datasets
+
+
+def add(connection: Connection, digest: str, content: dict[str, Any], at: float) -> None:
+    """Write a data set under its digest; the same one again is the same row.
+
+    Raises
+    ------
+    LedgerError
+        As :func:`get`: what is there under this digest is another one.
+    """
+    if not upsert(connection, datasets, {"digest": digest, "created_at": at, "content": content}, ["digest"]):
+        get(connection, digest)
+
+
+def get(connection: Connection, digest: str) -> dict[str, Any] | None:
+    """Return the content of a data set, None where there is none of this digest.
+
+    Raises
+    ------
+    LedgerError
+        It is not what was learned from. One that a person was taken out of (`orthanc-al forget`) says so
+        in its key ``forgotten``, and can't be checked.
+    """
+    query = select(datasets.c.content).where(datasets.c.digest == digest)
+    content: dict[str, Any] | None = connection.execute(query).scalar_one_or_none()
+    if content is None or "forgotten" in content:
+        return content
+    if digest_of(content) != digest:
+        raise LedgerError(
+            f"The data set {digest[:12]} in the ledger is not what was learned from (its SHA-256 differs): "
+            "restore the ledger from a backup (`orthanc-al backup`)."
+        )
+    return content
+
+
+def digest_of(content: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a data set's content, in canonical JSON."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
