@@ -210,6 +210,8 @@ class MonitorStage:
 
 
 def _compared(live: Live, reference: Sample, today: Sample, alpha: float) -> list[Point]:
+    if min(len(reference.finite), len(today.finite)) < watch.LEAST_STUDIES:
+        return []  # no numbers to compare: the share outside of the domain tells
     found = watch.embeddings(reference, today, alpha)
     return found + [point for head in live.heads for point in watch.scores(head, reference, today, alpha)]
 

@@ -60,6 +60,11 @@ class Sample:
         """How many studies."""
         return int(self.ood.size)
 
+    @property
+    def finite(self) -> Vector:
+        """Embeddings that are numbers, shape (m, d): the others count as outside of the domain alone."""
+        return self.embeddings[np.isfinite(self.embeddings).all(axis=-1)]
+
 
 @dataclass(frozen=True, slots=True)
 class Head:
@@ -116,7 +121,7 @@ def embeddings(reference: Sample, today: Sample, alpha: float) -> list[Point]:
     """Return Mahalanobis and energy distance of a day's embeddings from the reference's."""
     far = drift.kolmogorov_smirnov(reference.ood, today.ood)
     # Enough permutations for a p-value below alpha to be possible.
-    apart = drift.energy(reference.embeddings, today.embeddings, math.ceil(2.0 / alpha))
+    apart = drift.energy(reference.finite, today.finite, math.ceil(2.0 / alpha))
     before, now = float(np.median(reference.ood)), float(np.median(today.ood))
     hint = "a scanner, a protocol or the patients may have changed"
     return [
@@ -135,7 +140,7 @@ def embeddings(reference: Sample, today: Sample, alpha: float) -> list[Point]:
 
 def scores(head: Head, reference: Sample, today: Sample, alpha: float) -> list[Point]:
     """Return how a finding's scores and tiers differ from the reference's, both by the live head."""
-    old, new = head.probabilities(reference.embeddings), head.probabilities(today.embeddings)
+    old, new = head.probabilities(reference.finite), head.probabilities(today.finite)
     said = f"the mean probability of {head.name} is {new.mean():.3f}, in the reference {old.mean():.3f}"
     hint = "prevalence or images may have changed; the audit tells which"
     tiers = drift.mix(head.tiers(old), head.tiers(new))

@@ -90,6 +90,15 @@ def test_before_there_is_a_reference_the_training_s_domain_is_watched(random: np
     assert "outside of the model's domain" in alarm.reason
 
 
+def test_an_embedding_that_is_no_number_is_outside_and_stops_nothing(random: np.random.Generator) -> None:
+    today = day(random)
+    today.embeddings[:3] = np.nan
+    today.ood[:3] = np.inf
+    assert outside(today, ALPHA).value >= 3 / A_DAY
+    points = [*embeddings(REFERENCE, today, ALPHA), *scores(HEAD, REFERENCE, today, ALPHA)]
+    assert np.isfinite([point.value for point in points]).all()
+
+
 def test_a_rise_and_a_fall_of_the_audit_s_positive_rate() -> None:
     quiet = [number % 10 == 0 for number in range(300)]
     assert not any(point.alarm for point in positive_rate("pneumonia", quiet, 100, ALPHA))
