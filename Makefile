@@ -13,7 +13,7 @@ B ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run test check bench bench-head train docker-test migration clean parts finetune
+.PHONY: help run test check bench bench-head train docker-test migration clean parts finetune test-orthanc-current
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
@@ -53,6 +53,12 @@ bench: $(VENV)/.installed-dev parts   ## side by side with DCMTK and Orthanc: do
 train: $(VENV)/.installed-finetune   ## train a package like models/cxr-pneumonia from DATA=folder of films
 	@test -n "$(DATA)" || { echo "name the data: make train DATA=folder (docs/learning.md)"; exit 2; }
 	@$(BIN)/orthanc-al train-factory --data "$(DATA)" --out "$(OUT)"
+
+# Where `make test-orthanc-current` keeps Debian 13.
+CURRENT ?= var/debian-13
+test-orthanc-current: $(VENV)/.installed-dev parts   ## the tests with Orthanc, with Debian 13's (1.12.7); as root
+	@sh tests/install-orthanc-current.sh "$(CURRENT)"
+	@ORTHANC_AL_TEST_ORTHANC_ROOT="$$(realpath "$(CURRENT)")" $(BIN)/python -m pytest -m needs_orthanc $(T)
 
 finetune: $(VENV)/.installed-finetune
 

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from orthanc_al.domain import Finding
 from orthanc_al.ledger import Ledger, facts
 from orthanc_al.observe import Clock, now
-from orthanc_al.web import api, metrics, monitor, pages, readiness, reading
+from orthanc_al.web import api, metrics, monitor, pages, readiness, reading, sidecar
 from orthanc_al.web.auth import OPEN_PATH, ForViewers, Guard
 from orthanc_al.web.context import Context, Here, KnownFindings, User
 from orthanc_al.web.schemas import Readiness
@@ -100,6 +100,7 @@ def create_app(
     app.include_router(api.router)
     app.include_router(reading.router)
     app.include_router(monitor.api_router)
+    app.include_router(sidecar.router)
     app.include_router(pages.router)
     _add_probes(app)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")

@@ -218,6 +218,13 @@ class MonitorDay(BaseModel):
     points: list[MonitorPoint]
 
 
+class RescoreModel(BaseModel):
+    """A study will be scored again; ``jobs`` is 0 where it is still arriving, and will be scored then."""
+
+    study_instance_uid: str
+    jobs: int
+
+
 class ModelVersion(BaseModel):
     """A model package."""
 

@@ -1,18 +1,23 @@
 """With a real Orthanc 1.10.1: places, labels that do not exist there, and configuration as shipped."""
 
+import contextlib
 import json
 import re
 from io import BytesIO
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 
+from orthanc_al.domain import StudyState
 from orthanc_al.errors import OrthancError
-from orthanc_al.ledger import Ledger
+from orthanc_al.ledger import Ledger, studies
 from orthanc_al.orthanc import OrthancClient
+from orthanc_al.orthanc.client import READ_BY
 from orthanc_al.pipeline import Step
 from orthanc_al.report.mirror import MirrorStage
+from orthanc_al.review import poll_labels
 from tests.support.orthanc import PLUGINS, Orthanc
 from tests.support.radiographs import wrap
 from tests.support.reading_room import ReadingRoom
@@ -84,3 +89,48 @@ def test_an_orthanc_that_is_down_can_be_tried_again(tmp_path: Path) -> None:
         orthanc.start()
         assert client.find_study(UID) is None
         client.close()
+
+
+def test_labels_and_the_order_of_an_orthanc_that_has_them(ledger: Ledger, tmp_path: Path) -> None:
+    room = ReadingRoom(ledger, tmp_path)
+    room.take_in(IMAGE)
+    room.score(UID)
+    room.select(UID)
+    with (
+        Orthanc(tmp_path / "orthanc", settings={"UserMetadata": _user_metadata()}) as orthanc,
+        contextlib.closing(OrthancClient(orthanc.url)) as client,
+    ):
+        can = client.capabilities()
+        if not (can.has_labels and can.has_ordering):
+            pytest.skip("it has neither labels nor an order: make test-orthanc-current")
+        study = _upload(orthanc)
+        orthanc.put(f"/studies/{study}/labels/teaching")
+        stage = MirrorStage(ledger, client)
+        room.finish(Step.MIRROR, stage.run(room.job(Step.MIRROR, UID)))
+        assert set(orthanc.get(f"/studies/{study}/labels")) == {"al-high", "teaching"}
+        assert _in_order(orthanc, "MetadataAsInt") == _in_order(orthanc, "Metadata")
+        with pytest.raises(httpx.HTTPStatusError):
+            orthanc.put(f"/studies/{study}/labels/al%20read")
+        orthanc.put(f"/studies/{study}/labels/al-read")
+        assert poll_labels(ledger, client, trusted=False) == 1
+        assert poll_labels(ledger, client, trusted=False) == 0
+        room.finish(Step.MIRROR, stage.run(room.job(Step.MIRROR, UID)))
+        with ledger.read() as connection:
+            found = studies.get(connection, UID)
+        assert found is not None
+        assert found.state is StudyState.READ
+        assert set(orthanc.get(f"/studies/{study}/labels")) == {"al-read", "teaching"}
+
+
+def _in_order(orthanc: Orthanc, kind: str) -> list[str]:
+    """Return the studies by their read-by time, with two more that are read before and after."""
+    for number, minutes in ((2, "9999999"), (3, "31000000")):
+        buffer = BytesIO()
+        wrap(np.full((16, 16), 100, np.uint8), number).save_as(buffer, enforce_file_format=True)
+        other = orthanc.post("/instances", buffer.getvalue())["ParentStudy"]
+        orthanc.put(f"/studies/{other}/metadata/4200", minutes.rjust(8, "0"))
+    order = [{"Type": kind, "Key": READ_BY, "Direction": "ASC"}]
+    found = orthanc.post("/tools/find", {"Level": "Study", "Query": {}, "OrderBy": order, "Expand": True})
+    uids = [study["MainDicomTags"]["StudyInstanceUID"] for study in found]
+    assert uids[1] == UID
+    return [str(uid) for uid in uids]

@@ -280,6 +280,10 @@ class Orthanc:
         )
         return answer.raise_for_status().json()
 
+    def put(self, route: str, body: str = "") -> None:
+        """PUT text."""
+        self._client.put(route, content=body).raise_for_status()
+
     def delete(self, route: str) -> None:
         """DELETE a resource."""
         self._client.delete(route).raise_for_status()
