@@ -215,7 +215,7 @@ def following(connection: Connection, study_instance_uid: str, modality: str = "
     """
     place = (studies.c.read_by, studies.c.arrived_at, studies.c.study_instance_uid)
     here = connection.execute(select(*place).where(place[2] == study_instance_uid)).first()
-    conditions = [_is_open(), place[2] != study_instance_uid]
+    conditions = [is_open(), place[2] != study_instance_uid]
     if modality:
         conditions.append(studies.c.modality == modality)
     query = _studies_as_shown().order_by(*place).limit(1)
@@ -227,11 +227,16 @@ def following(connection: Connection, study_instance_uid: str, modality: str = "
     return None
 
 
+def changed_at(connection: Connection) -> float:
+    """Return when a study was last written (seconds since 1970): a hint to look again, never shown."""
+    return float(connection.execute(select(func.max(studies.c.changed_at))).scalar() or 0.0)
+
+
 def modalities(connection: Connection) -> list[str]:
     """Return the modalities of the studies on the worklist, sorted."""
     query = (
         select(studies.c.modality)
-        .where(_is_open(), studies.c.modality != "")
+        .where(is_open(), studies.c.modality != "")
         .distinct()
         .order_by(studies.c.modality)
     )
@@ -256,7 +261,7 @@ def results(connection: Connection, uids: Collection[str]) -> dict[str, list[Res
 def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
     if wanted.listed is not Listed.ALL:
-        conditions.append(_is_open() if wanted.listed is Listed.OPEN else ~_is_open())
+        conditions.append(is_open() if wanted.listed is Listed.OPEN else ~is_open())
     if wanted.modality:
         conditions.append(studies.c.modality == wanted.modality)
     if text := wanted.text.strip():
@@ -264,9 +269,16 @@ def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def _is_open() -> ColumnElement[bool]:
+def is_open() -> ColumnElement[bool]:
     """Whether somebody still has to read it, in the words that the index of the reading order is kept by."""
     return literal_column(f"studies.{ON_WORKLIST}", Boolean)
+
+
+def entries(connection: Connection, uids: Collection[str]) -> dict[str, Entry]:
+    """Return studies as the worklist shows them, by their UID; unknown ones are left out."""
+    query = _studies_as_shown().where(studies.c.study_instance_uid.in_(uids))
+    found = _entries(connection, connection.execute(query).mappings().all())
+    return {entry.study_instance_uid: entry for entry in found}
 
 
 def _studies_as_shown() -> Any:

@@ -1,5 +1,6 @@
 """The application: routes, guard, and what becomes of an error."""
 
+import threading
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -17,11 +18,34 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from orthanc_al.domain import Finding
 from orthanc_al.ledger import Ledger, facts
 from orthanc_al.observe import Clock, now
-from orthanc_al.web import api, metrics, monitor, pages, readiness, reading, sidecar
+from orthanc_al.web import (
+    api,
+    forms,
+    frame,
+    live,
+    metrics,
+    monitor,
+    pages,
+    pictures,
+    readiness,
+    reading,
+    review_pages,
+    running_pages,
+    sidecar,
+)
 from orthanc_al.web.auth import OPEN_PATH, ForViewers, Guard
 from orthanc_al.web.context import Context, Here, KnownFindings, User
+from orthanc_al.web.reader import reader_of
 from orthanc_al.web.schemas import Readiness
 
+_PAGES: Final = (
+    pages.router,
+    forms.router,
+    live.router,
+    pictures.router,
+    review_pages.router,
+    running_pages.router,
+)
 ROLES: Final = ("listener", "forwarder", "worker", "learner", "web")
 
 
@@ -42,6 +66,10 @@ def create_app(
     users: Mapping[str, User] = MappingProxyType({}),
     known_findings: KnownFindings = _no_findings,
     min_free_bytes: int = 0,
+    training_cache: Path | None = None,
+    keep_seconds: float = 7 * 86400.0,
+    budget_per_day: int = 0,
+    stopping: threading.Event | None = None,
     roles: Sequence[str] = ROLES,
     clock: Clock = now,
 ) -> FastAPI:
@@ -70,6 +98,12 @@ def create_app(
         Asked for on every path but ``/healthz``. Without one only loopback's names are answered.
     min_free_bytes
         Free space under which the listener takes nothing.
+    training_cache, keep_seconds
+        Where model inputs are kept, and how long files stay in the spool: for pictures.
+    budget_per_day
+        Studies a day that a radiologist is asked about.
+    stopping
+        Set when the service ends.
     roles
         Processes that must live for the service to be ready.
     clock
@@ -90,8 +124,13 @@ def create_app(
         viewers={**({"viewer": viewer_template} if viewer_template else {}), **viewers},
         origins=tuple(viewer_origins),
         spool=spool,
+        training_cache=training_cache or spool,
+        keep_seconds=keep_seconds,
+        budget_per_day=budget_per_day,
+        stopping=stopping or threading.Event(),
         min_free_bytes=min_free_bytes,
         roles=tuple(roles),
+        pages=frozenset(str(getattr(route, "path", "")) for router in _PAGES for route in router.routes),
         schema=ledger.revision() or "none",
         secret=_secret(ledger),
         findings=known_findings,
@@ -101,7 +140,8 @@ def create_app(
     app.include_router(reading.router)
     app.include_router(monitor.api_router)
     app.include_router(sidecar.router)
-    app.include_router(pages.router)
+    for router in _PAGES:
+        app.include_router(router)
     _add_probes(app)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     app.add_exception_handler(StarletteHTTPException, _explain)
@@ -139,5 +179,7 @@ async def _explain(request: Request, error: Exception) -> Response:
     assert isinstance(error, StarletteHTTPException)
     if "text/html" not in request.headers.get("accept", "") or request.url.path.startswith("/api/"):
         return await http_exception_handler(request, error)
-    text = pages.render(request.app.state.context, "error.html", status=error.status_code, text=error.detail)
+    here: Context = request.app.state.context
+    around = frame.frame_of(request, here, reader_of(request, here))
+    text = around.render("error.html", status=error.status_code, text=error.detail)
     return HTMLResponse(text, error.status_code)

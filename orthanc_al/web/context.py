@@ -1,5 +1,6 @@
 """What the routes share: the ledger and the plain values that the composition root gives."""
 
+import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,16 +49,26 @@ class Context:
         Of viewers, whose pages may ask the API.
     spool
         Folder whose free space is watched.
+    training_cache
+        Folder of the model inputs that outlive the spool.
+    keep_seconds
+        How long the spool keeps files that nothing needs.
+    budget_per_day
+        Studies a day that a radiologist is asked about.
     min_free_bytes
         Below it the listener takes nothing.
     roles
         Processes that must live.
+    pages
+        Paths that are served: the navigation names no page that is not there.
     schema
         Revision of the ledger's schema at the start.
     secret
         Of the site; the reader's cookie is signed with it, so that it outlives a restart.
     findings
         Returns what the models of a ledger look for.
+    stopping
+        Set when the service ends: streams of events end then.
     """
 
     ledger: Ledger
@@ -66,11 +77,16 @@ class Context:
     viewers: Mapping[str, str]
     origins: tuple[str, ...]
     spool: Path
+    training_cache: Path
+    keep_seconds: float
+    budget_per_day: int
     min_free_bytes: int
     roles: tuple[str, ...]
+    pages: frozenset[str]
     schema: str
     secret: bytes
     findings: KnownFindings
+    stopping: threading.Event
     clock: Clock
 
 

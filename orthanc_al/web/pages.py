@@ -1,39 +1,25 @@
-"""The pages: the worklist in reading order, a study, the models. Rendered here, without a build."""
+"""The pages of reading: the worklist in its order, and a study. Rendered here, without a build."""
 
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, HTTPException, Query
 from fastapi.responses import HTMLResponse, RedirectResponse
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from orthanc_al.domain import StudyState, Tier
-from orthanc_al.ledger import details, models, worklist
-from orthanc_al.web import readiness, words
-from orthanc_al.web.api import registry, set_paused
+from orthanc_al.domain import Tier
+from orthanc_al.ledger import details, models, statements, worklist
+from orthanc_al.web import readiness
+from orthanc_al.web.api import set_paused
 from orthanc_al.web.auth import OrderedHere
 from orthanc_al.web.context import Context, Here
+from orthanc_al.web.frame import Page
+from orthanc_al.web.reading import findings_of
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
 PER_PAGE: Final = 100
 REFRESH_SECONDS: Final = 5
-
-_environment: Final = Environment(
-    loader=FileSystemLoader(Path(__file__).parent / "templates"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-_environment.filters.update(
-    person_name=words.person_name, percent=words.percent, duration=words.duration, size=words.size
-)
-_environment.globals.update(Tier=Tier, StudyState=StudyState, tier_words=words.TIER_WORDS)
-_environment.globals.update(state_words=words.STATE_WORDS, Listed=worklist.Listed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,33 +57,30 @@ Asked = Annotated[View, Depends(_view)]
 
 
 @router.get("/")
-def show_worklist(here: Here, view: Asked) -> str:
-    """Show the worklist in reading order."""
+def show_worklist(here: Here, frame: Page, view: Asked, said: str = "") -> str:
+    """Show the worklist in reading order; ``said`` is the read that was just given."""
     with here.ledger.read() as connection:
         modalities = worklist.modalities(connection)
-    return render(here, "worklist.html", modalities=modalities, **_worklist(here, view))
+        rows = statements.of_reference(connection, said) if said else []
+        about = worklist.get(connection, rows[0]["study_instance_uid"]) if rows else None
+    notice = (rows[0], about) if about is not None else None
+    return frame.render("worklist.html", modalities=modalities, notice=notice, **live_part(here, view))
 
 
 @router.get("/live")
-def show_live_part(here: Here, view: Asked) -> str:
-    """Show the part of the worklist page that its script asks for again and again."""
-    return render(here, "live.html", **_worklist(here, view))
+def show_live_part(here: Here, frame: Page, view: Asked) -> str:
+    """Show the part of the worklist page that its script asks for when there is news."""
+    return frame.render("live.html", **live_part(here, view))
 
 
 @router.get("/studies/{study_instance_uid}")
-def show_study(here: Here, study_instance_uid: str) -> str:
+def show_study(here: Here, frame: Page, study_instance_uid: str) -> str:
     """Show all that may be shown of a study."""
     with here.ledger.read() as connection:
         found = details.study(connection, study_instance_uid)
     if found is None:
         raise HTTPException(404, f"There is no study {study_instance_uid} in the ledger.")
-    return render(here, "study.html", details=found, entry=found.entry)
-
-
-@router.get("/models")
-def show_models(here: Here) -> str:
-    """Show the registry."""
-    return render(here, "models.html", registry=registry(here))
+    return frame.render("study.html", details=found, entry=found.entry, findings=findings_of(here))
 
 
 @router.post("/pause", response_class=RedirectResponse, status_code=303)
@@ -114,24 +97,8 @@ def resume(here: Here, actor: OrderedHere) -> str:
     return "/"
 
 
-def render(here: Context, template: str, **values: Any) -> str:
-    """Return a page; its times are in the site's time zone, and its "now" is one moment."""
-    now = here.clock()
-    return _environment.get_template(template).render(
-        site_name=here.site_name,
-        zone=here.zone.key,
-        now=now,
-        refresh_seconds=REFRESH_SECONDS,
-        clock_time=partial(words.clock_time, zone=here.zone, now=now),
-        machine_time=partial(words.machine_time, zone=here.zone),
-        due=partial(words.due, now=now),
-        age=partial(words.age, zone=here.zone),
-        viewer_links=partial(words.viewer_links, here.viewers),
-        **values,
-    )
-
-
-def _worklist(here: Context, view: View) -> dict[str, Any]:
+def live_part(here: Context, view: View) -> dict[str, Any]:
+    """Return what the live part of the worklist is made of."""
     offset = (view.number - 1) * PER_PAGE
     with here.ledger.read() as connection:
         page = worklist.page(connection, view.wanted, limit=PER_PAGE, offset=offset)
@@ -143,4 +110,6 @@ def _worklist(here: Context, view: View) -> dict[str, Any]:
         "pages": max(1, -(-page.total // PER_PAGE)),
         "models_live": live,
         "state": readiness.check(here),
+        "findings": findings_of(here),
+        "refresh_seconds": REFRESH_SECONDS,
     }

@@ -133,7 +133,8 @@ def _of_cookie(here: Context, cookie: str) -> str:
         return ""
 
 
-def _reader(request: Request, here: Here) -> Reader:
+def reader_of(request: Request, here: Here) -> Reader:
+    """Return who sent a request, as far as is known."""
     user = getattr(request.state, "known_user", None)
     if user is not None:
         return Reader(user.name, "user" if user.name else "", may_speak_for_others=user.program)
@@ -141,5 +142,5 @@ def _reader(request: Request, here: Here) -> Reader:
     return Reader(name, "asked" if name else "", may_speak_for_others=True)
 
 
-TheReader = Annotated[Reader, Depends(_reader)]
+TheReader = Annotated[Reader, Depends(reader_of)]
 """Who reads, as a parameter of a route."""

@@ -241,6 +241,7 @@ class ModelVersion(BaseModel):
 class ChangeRecord(BaseModel):
     """What the learner decided, and on what evidence."""
 
+    id: int
     at: datetime
     model_name: str
     candidate: str | None

@@ -7,7 +7,7 @@ from typing import Final
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
-from orthanc_al.domain import StudyState, Tier
+from orthanc_al.domain import ReadValue, StudyState, Tier
 from orthanc_al.ledger.worklist import Entry
 
 TIER_WORDS: Final = {
@@ -23,6 +23,11 @@ STATE_WORDS: Final = {
     StudyState.INELIGIBLE: "not eligible",
     StudyState.READ: "read",
     StudyState.EXPIRED: "expired",
+}
+VALUE_WORDS: Final = {
+    ReadValue.PRESENT: "Present",
+    ReadValue.ABSENT: "Absent",
+    ReadValue.UNDETERMINED: "Unsure",
 }
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 

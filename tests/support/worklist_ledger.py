@@ -11,13 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, insert, update
+from sqlalchemy import Connection, insert, select, update
 
-from orthanc_al.domain import StudyState, Tier
+from orthanc_al.demo.studies import demo_films
+from orthanc_al.domain import Code, Finding, StudyState, Tier
 from orthanc_al.ledger import Ledger, facts, processes
 from orthanc_al.ledger import schema as s
+from orthanc_al.spool import Spool
 from tests.support.monitor_points import put_points
+from tests.support.radiographs import wrap
 
+PNEUMONIA = Finding("pneumonia", Code("233604007", "SCT", "Pneumonia"))
 NOW = 1_790_000_000.0  # 2026-09-21 14:13:20 UTC
 DIGESTS = {"1.0.0": "a1" * 32, "1.1.0": "b2" * 32}
 _TARGETS = {Tier.HIGH: 15, Tier.REVIEW: 60, Tier.NONE: 240, Tier.LOW: 480}
@@ -96,12 +100,13 @@ def add(connection: Connection, case: Case, number: int = 0, **columns: Any) -> 
     _add_instance(connection, case, arrived)
     if case.probability is not None:
         _add_result(connection, case, arrived, values["why"] or "Pneumonia probable: read within 15 min")
+        _add_region(connection, case)
     if case.blind or case.asked:
         _add_selection(connection, case, arrived)
 
 
 def _add_instance(connection: Connection, case: Case, arrived: float) -> None:
-    instance = hashlib.sha256(f"i{case.uid}".encode()).hexdigest()[:32]
+    instance = instance_of(case.uid)
     connection.execute(
         insert(s.instances).values(
             id=instance,
@@ -146,6 +151,7 @@ def _add_result(connection: Connection, case: Case, arrived: float, why: str) ->
             probability=case.probability,
             std=0.2,
             ood=case.ood,
+            instance_id=instance_of(case.uid),
             embedding=b"",
             tier=(Tier.HIGH if case.blind else case.tier).value,
             why=why,
@@ -153,6 +159,35 @@ def _add_result(connection: Connection, case: Case, arrived: float, why: str) ->
             scored_at=arrived + 11,
         )
     )
+
+
+def _add_region(connection: Connection, case: Case) -> None:
+    connection.execute(
+        insert(s.image_scores).values(
+            instance_id=instance_of(case.uid),
+            frame=1,
+            model_digest=DIGESTS["1.1.0"],
+            logits=[0.0],
+            embedding=b"",
+            regions=[[30.0, 60.0, 90.0, 130.0]],
+        )
+    )
+
+
+def instance_of(uid: str) -> str:
+    """Return the id of a study's one instance."""
+    return hashlib.sha256(f"i{uid}".encode()).hexdigest()[:32]
+
+
+def put_films(ledger: Ledger, folder: Path) -> None:
+    """Put a synthetic film of the demo into the spool for each instance."""
+    films = demo_films()
+    with ledger.read() as connection:
+        ids = list(connection.execute(select(s.instances.c.id).order_by(s.instances.c.received_at)).scalars())
+    for number, instance in enumerate(ids):
+        path = Spool(folder, 0).path(instance)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        wrap(films[number % len(films)], number).save_as(path, enforce_file_format=True)
 
 
 def _add_selection(connection: Connection, case: Case, arrived: float) -> None:
@@ -274,12 +309,15 @@ def _main() -> None:
     ledger = Ledger.create(f"sqlite:///{folder}/ledger.sqlite")
     fill(ledger, count)
     keep_alive(ledger)
+    put_films(ledger, Path(folder))
     app = create_app(
         ledger,
         spool=Path(folder),
         site_name="Example Hospital",
         viewer_template="http://127.0.0.1:3000/viewer?StudyInstanceUIDs={study_instance_uid}",
         clock=lambda: NOW,
+        budget_per_day=20,
+        known_findings=lambda _: (PNEUMONIA,),
     )
     uvicorn.run(app, host="127.0.0.1", port=port, access_log=False)
 

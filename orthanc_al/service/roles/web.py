@@ -26,7 +26,7 @@ def run(settings: Settings, ledger: Ledger, stop: threading.Event, detail: dict[
     listening = ports.bind("web.port", settings.web.host, settings.web.port)
     server = uvicorn.Server(
         uvicorn.Config(
-            build(settings, ledger),
+            build(settings, ledger, stop),
             log_level="warning",
             access_log=False,
             timeout_graceful_shutdown=3,
@@ -76,7 +76,7 @@ def _nightly_clock(settings: Settings, ledger: Ledger) -> BackgroundScheduler | 
     return scheduler
 
 
-def build(settings: Settings, ledger: Ledger) -> FastAPI:
+def build(settings: Settings, ledger: Ledger, stop: threading.Event) -> FastAPI:
     """Return the pages, the API and the probes."""
     return create_app(
         ledger,
@@ -93,5 +93,9 @@ def build(settings: Settings, ledger: Ledger) -> FastAPI:
         },
         known_findings=known_findings,
         min_free_bytes=int(settings.storage.min_free_gb * _GB),
+        training_cache=settings.storage.training_cache,
+        keep_seconds=settings.storage.keep_days * 86400,
+        budget_per_day=settings.review.budget_per_day,
+        stopping=stop,
         roles=roles.active(settings),
     )

@@ -15,12 +15,13 @@ NOT_TEXT = [("focus", "ground"), ("focus", "panel"), ("dim", "panel")]  # outlin
 
 
 def _themes() -> dict[str, dict[str, str]]:
-    dark, light = (dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6});", block)) for block in _roots())
+    dark, light, chosen = (dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6});", block)) for block in _roots())
+    assert chosen == light, "the theme that a reader chose is the one that her system would"
     return {"dark": dark, "light": dark | light}
 
 
 def _roots() -> list[str]:
-    return re.findall(r":root \{(.*?)\}", STYLE, flags=re.DOTALL)
+    return re.findall(r":root\S* \{(.*?)\}", STYLE, flags=re.DOTALL)
 
 
 def _luminance(colour: str) -> float:
