@@ -1,14 +1,12 @@
-"""What is not where it should be: deliveries that failed or were refused, and what a person does about it."""
+"""What is not where it should be: deliveries that failed or were refused, one by one, for a person to see."""
 
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, or_, select, update
+from sqlalchemy import Connection, or_, select
 
-from orthanc_al.ledger import trail
 from orthanc_al.ledger.deliveries import DeliveryState
 from orthanc_al.ledger.schema import deliveries, instances, studies
-from orthanc_al.observe import now
 
 _MOST: Final = 200
 _UNDONE: Final = (DeliveryState.WAITING.value, DeliveryState.REFUSED.value)
@@ -26,7 +24,7 @@ class Undelivered:
         Whether there still is a file to be sent.
     """
 
-    id: int
+    instance_id: str
     destination: str
     state: str
     attempts: int
@@ -43,7 +41,7 @@ def listed(connection: Connection, limit: int = _MOST) -> list[Undelivered]:
     """Return what was refused, or waits after an attempt that failed: refused ones first, then the oldest."""
     query = (
         select(
-            deliveries.c.id,
+            deliveries.c.instance_id,
             deliveries.c.destination,
             deliveries.c.state,
             deliveries.c.attempts,
@@ -68,34 +66,6 @@ def listed(connection: Connection, limit: int = _MOST) -> list[Undelivered]:
         Undelivered(**{key: _plain(key, value) for key, value in row.items()})
         for row in connection.execute(query).mappings()
     ]
-
-
-def try_now(connection: Connection, delivery_id: int, actor: str) -> bool:
-    """Let a delivery be tried at once; False where it is done, or its file has left the spool."""
-    changed = connection.execute(
-        update(deliveries)
-        .where(
-            deliveries.c.id == delivery_id,
-            deliveries.c.state.in_(_UNDONE),
-            deliveries.c.instance_id.in_(select(instances.c.id).where(instances.c.spooled)),
-        )
-        .values(state=DeliveryState.WAITING.value, next_at=now(), done_at=None)
-    )
-    if changed.rowcount:
-        trail.record(connection, actor, "delivery_tried_again", str(delivery_id))
-    return bool(changed.rowcount)
-
-
-def cancel(connection: Connection, delivery_id: int, actor: str, reason: str) -> bool:
-    """Give a delivery up for good; False where it is done already. The reason stays with it."""
-    changed = connection.execute(
-        update(deliveries)
-        .where(deliveries.c.id == delivery_id, deliveries.c.state.in_(_UNDONE))
-        .values(state=DeliveryState.CANCELLED.value, done_at=now(), error=f"cancelled: {reason}")
-    )
-    if changed.rowcount:
-        trail.record(connection, actor, "delivery_cancelled", str(delivery_id), reason=reason)
-    return bool(changed.rowcount)
 
 
 def _plain(key: str, value: Any) -> Any:

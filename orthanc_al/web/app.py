@@ -35,6 +35,7 @@ from orthanc_al.web import (
 )
 from orthanc_al.web.auth import OPEN_PATH, ForViewers, Guard
 from orthanc_al.web.context import Context, Here, KnownFindings, User
+from orthanc_al.web.kept import Kept
 from orthanc_al.web.reader import reader_of
 from orthanc_al.web.schemas import Readiness
 
@@ -46,6 +47,7 @@ _PAGES: Final = (
     review_pages.router,
     running_pages.router,
 )
+_PICTURES_KEPT: Final = 600
 ROLES: Final = ("listener", "forwarder", "worker", "learner", "web")
 
 
@@ -128,6 +130,7 @@ def create_app(
         keep_seconds=keep_seconds,
         budget_per_day=budget_per_day,
         stopping=stopping or threading.Event(),
+        kept=Kept(_PICTURES_KEPT),
         min_free_bytes=min_free_bytes,
         roles=tuple(roles),
         pages=frozenset(str(getattr(route, "path", "")) for router in _PAGES for route in router.routes),

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from orthanc_al.domain import Finding
 from orthanc_al.ledger import Ledger
 from orthanc_al.observe import Clock
+from orthanc_al.web.kept import Kept
 
 KnownFindings = Callable[[Connection], Collection[Finding]]
 
@@ -69,6 +70,8 @@ class Context:
         Returns what the models of a ledger look for.
     stopping
         Set when the service ends: streams of events end then.
+    kept
+        Pictures that were made.
     """
 
     ledger: Ledger
@@ -87,6 +90,7 @@ class Context:
     secret: bytes
     findings: KnownFindings
     stopping: threading.Event
+    kept: Kept
     clock: Clock
 
 

@@ -36,12 +36,12 @@ async def tell_news(here: Here, view: Asked) -> StreamingResponse:
 async def _events(here: Context, view: View) -> AsyncIterator[bytes]:
     """Yield "changed" events, and comments in between that keep proxies from closing the line."""
     yield b"retry: 2000\n\n"
-    seen = await run_in_threadpool(_look, here, view, None, anyway=True)
+    seen = await run_in_threadpool(look, here, view, None, anyway=True)
     for turn in range(1, int(_LIFE_SECONDS / _LOOK_SECONDS)):
         await asyncio.sleep(_LOOK_SECONDS)
         if here.stopping.is_set():
             return
-        now = await run_in_threadpool(_look, here, view, seen, anyway=turn % _LOOK_ANYWAY == 0)
+        now = await run_in_threadpool(look, here, view, seen, anyway=turn % _LOOK_ANYWAY == 0)
         if now.shown != seen.shown:
             yield b"event: changed\ndata: \n\n"
         elif turn % _LOOK_ANYWAY == 0:
@@ -50,14 +50,15 @@ async def _events(here: Context, view: View) -> AsyncIterator[bytes]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class Seen:
     """What a look found: when a study was last written, and the digest of what is shown."""
 
     written_at: float
     shown: str
 
 
-def _look(here: Context, view: View, before: _Seen | None, *, anyway: bool) -> _Seen:
+def look(here: Context, view: View, before: Seen | None, *, anyway: bool) -> Seen:
+    """Return what is shown now; where nothing was written since ``before``, that is returned."""
     with here.ledger.read() as connection:
         written_at = worklist.changed_at(connection)
         if before is not None and written_at == before.written_at and not anyway:
@@ -65,4 +66,4 @@ def _look(here: Context, view: View, before: _Seen | None, *, anyway: bool) -> _
         page = worklist.page(connection, view.wanted, limit=PER_PAGE, offset=(view.number - 1) * PER_PAGE)
     state = readiness.check(here)
     said = repr((page.entries, page.total, sorted(page.tiers.items()), state.paused, bool(state.reasons)))
-    return _Seen(written_at, hashlib.sha256(said.encode()).hexdigest())
+    return Seen(written_at, hashlib.sha256(said.encode()).hexdigest())

@@ -1,8 +1,5 @@
 """The picture of a study, from the spool or the training cache: made when it is asked for, kept a while."""
 
-import threading
-from collections import OrderedDict
-from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Final, Literal
@@ -23,7 +20,6 @@ router = APIRouter(include_in_schema=False)
 
 SIDES: Final = {"small": 112, "large": 720}
 _NOTHING: Final = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"/>'
-_AT_ONCE: Final = threading.Semaphore(2)  # a film takes some 100 MB and most of a second to decode
 
 
 @router.get("/studies/{study_instance_uid}/picture")
@@ -46,7 +42,7 @@ def _made(here: Context, picture: Picture, side: int, *, marked: bool) -> bytes 
         if picture.spooled:
             path = Spool(here.spool, 0).path(picture.instance_id)
             key = (picture.instance_id, picture.frame, side, region)
-            return _KEPT.get(key, lambda: thumbnail(path, picture.frame, side, region))
+            return here.kept.get(key, lambda: thumbnail(path, picture.frame, side, region))
         if picture.cached:
             return picture_of_input(here.training_cache / picture.cached, side)
     except (InstanceError, StorageError, OSError, ValueError):
@@ -67,29 +63,3 @@ def _region(marking: Marking) -> Region | None:
 def _findings(folder: Path, digest: str) -> tuple[str, ...]:
     del digest  # a package is never changed in place: digest and folder are its key
     return tuple(entry.name for entry in parse_manifest((folder / MANIFEST).read_bytes()).findings)
-
-
-class _Kept:
-    """The pictures that were made last; each is some 10 kB, and an instance's file never changes."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._made: OrderedDict[object, bytes] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: object, make: Callable[[], bytes]) -> bytes:
-        """Return a picture, made now where it is not there; two at a time, whoever asks."""
-        with self._lock:
-            if key in self._made:
-                self._made.move_to_end(key)
-                return self._made[key]
-        with _AT_ONCE:
-            png = make()
-        with self._lock:
-            self._made[key] = png
-            while len(self._made) > self._most:
-                self._made.popitem(last=False)
-        return png
-
-
-_KEPT: Final = _Kept(600)

@@ -7,12 +7,12 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from orthanc_al.errors import ModelError
 from orthanc_al.inference.package import load_package
-from orthanc_al.ledger import deliveries, models, trail, undelivered
+from orthanc_al.ledger import deliveries, destinations, models, trail, undelivered
 from orthanc_al.web.api import read_deliveries, registry
 from orthanc_al.web.auth import OrderedHere
 from orthanc_al.web.context import Here
 from orthanc_al.web.frame import Fields, Page
-from orthanc_al.web.reader import Reader, TheReader
+from orthanc_al.web.reader import TheReader
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
@@ -32,7 +32,7 @@ def promote(here: Here, reader: TheReader, _: OrderedHere, fields: Fields) -> Re
     try:
         with here.ledger.write() as connection:
             model = models.get(connection, fields.get("digest", ""))
-            load_package(model.folder)  # one that does not hold would stop scoring
+            _check_package(model)
             models.promote(connection, model.ref.digest, approver=reader.name, reason=reason)
     except (ModelError, OSError) as error:
         raise HTTPException(409, str(error)) from error
@@ -58,29 +58,49 @@ def show_deliveries(here: Here, frame: Page) -> str:
     """Show what waits for whom, and why."""
     with here.ledger.read() as connection:
         found = undelivered.listed(connection)
-    return frame.render("deliveries.html", destinations=read_deliveries(here), undelivered=found)
+        known = destinations.known(connection)
+    return frame.render("deliveries.html", destinations=read_deliveries(here), known=known, undelivered=found)
 
 
 @router.post("/deliveries/retry")
 def try_again(here: Here, reader: TheReader, actor: OrderedHere, fields: Fields) -> Response:
-    """Try one delivery at once, or all that a destination refused."""
+    """Try what a destination lacks at once: all of it, or one object."""
+    destination, subject = _which(fields)
     with here.ledger.write() as connection:
-        if destination := fields.get("destination"):
-            tried = deliveries.try_again(connection, destination)
-            trail.record(connection, _who(reader, actor), "deliveries_tried_again", destination, count=tried)
-        else:
-            undelivered.try_now(connection, _delivery(fields), _who(reader, actor))
+        taken_up = deliveries.try_again(connection, destination, subject)
+        trail.record(
+            connection,
+            reader.name or actor,
+            "deliveries_tried_again",
+            subject or "all",
+            destination=destination,
+            number=taken_up,
+        )
     return RedirectResponse("/deliveries", 303)
 
 
 @router.post("/deliveries/cancel")
 def cancel(here: Here, reader: TheReader, _: OrderedHere, fields: Fields) -> Response:
-    """Give a delivery up, with a name and a reason."""
+    """Give a delivery up, with a name and a reason; `orthanc-al requeue` takes it up again."""
     if not reader.name:
         return _ask_first("/deliveries")
+    destination, subject = _which(fields)
+    if not subject:
+        raise HTTPException(422, "The form names no object: all of a destination is given up by command.")
     reason = _reason(fields)
     with here.ledger.write() as connection:
-        undelivered.cancel(connection, _delivery(fields), reader.name, reason)
+        given_up = deliveries.cancel(
+            connection, destination, subject, f"cancelled by {reader.name}: {reason}"
+        )
+        trail.record(
+            connection,
+            reader.name,
+            "deliveries_cancelled",
+            subject,
+            destination=destination,
+            reason=reason,
+            number=given_up,
+        )
     return RedirectResponse("/deliveries", 303)
 
 
@@ -88,15 +108,17 @@ def _ask_first(to: str) -> Response:
     return RedirectResponse(f"/reader?back={quote(to, safe='')}", 303)
 
 
-def _who(reader: Reader, actor: str) -> str:
-    return reader.name or actor
+def _check_package(model: models.RegisteredModel) -> None:
+    """Refuse a package that does not hold, which would stop scoring, and one that was replaced in place."""
+    if load_package(model.folder).ref.digest != model.ref.digest:
+        raise ModelError(f"{model.folder} does not hold {model.ref} any more: it was judged as another one.")
 
 
-def _delivery(fields: Fields) -> int:
-    number = fields.get("id", "")
-    if not number.isascii() or not number.isdigit() or len(number) > 15:
-        raise HTTPException(422, "The form names no delivery.")
-    return int(number)
+def _which(fields: Fields) -> tuple[str, str | None]:
+    destination = fields.get("destination", "")
+    if not destination:
+        raise HTTPException(422, "The form names no destination.")
+    return destination, fields.get("subject") or None
 
 
 def _reason(fields: Fields) -> str:

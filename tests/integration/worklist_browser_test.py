@@ -1,18 +1,23 @@
 """The worklist page in a real browser: it refreshes itself, tells when it is old, and asks nobody else."""
 
+import os
 import socket
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import uvicorn
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from sqlalchemy import update
+from sqlalchemy import select, update
 
-from orthanc_al.ledger import Ledger, schema
+from orthanc_al.domain import ReadValue
+from orthanc_al.ledger import Ledger, schema, statements
+from orthanc_al.ledger.statements import Statement
 from orthanc_al.web import create_app
-from tests.support.worklist_ledger import NOW, fill, keep_alive
+from tests.support.worklist_ledger import NOW, PNEUMONIA, fill, keep_alive, put_films
 
 pytestmark = pytest.mark.needs_browser
 
@@ -28,12 +33,33 @@ FLAGS = [
 ]
 
 
+PATHS = ["/", "/studies/2.25.2", "/review", "/adjudication", "/models", "/deliveries", "/reader"]
+
+
+# The pictures of the documents are made by these tests; DOCS=1 puts them into docs/.
+PICTURES = {"/": "worklist", "/studies/2.25.2": "study", "/adjudication": "adjudication", "/models": "models"}
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def _picture(name: str) -> Path:
+    folder = DOCS if os.environ.get("DOCS") == "1" else Path(tempfile.mkdtemp())
+    return folder / f"{name}.png"
+
+
 class Served:
     """The application behind a socket of loopback, until it is stopped."""
 
     def __init__(self, ledger: Ledger, spool: Path) -> None:
+        self._stopping = threading.Event()
         app = create_app(
-            ledger, spool=spool, viewer_template="http://127.0.0.1:9/{study_instance_uid}", clock=lambda: NOW
+            ledger,
+            spool=spool,
+            site_name="Example Hospital",
+            viewer_template="http://127.0.0.1:9/{study_instance_uid}",
+            budget_per_day=20,
+            known_findings=lambda _: (PNEUMONIA,),
+            stopping=self._stopping,
+            clock=lambda: NOW,
         )
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
@@ -43,6 +69,7 @@ class Served:
         self._thread.start()
 
     def stop(self) -> None:
+        self._stopping.set()
         self._server.should_exit = True
         self._thread.join(20)
         self._socket.close()
@@ -52,6 +79,7 @@ class Served:
 def served(ledger: Ledger, tmp_path: Path) -> Iterator[Served]:
     fill(ledger, 40)
     keep_alive(ledger)
+    put_films(ledger, tmp_path)
     server = Served(ledger, tmp_path)
     yield server
     server.stop()
@@ -102,40 +130,152 @@ def test_one_click_stops_scoring_and_one_lets_it_go_on(served: Served, page: Pag
     expect(page.get_by_text("Scoring is paused.")).to_be_hidden()
 
 
-@pytest.mark.parametrize("path", ["/", "/studies/2.25.2", "/models"])
-def test_nothing_is_asked_of_others_and_nothing_breaks_the_policy(
-    served: Served, page: Page, path: str
-) -> None:
+def test_nothing_is_asked_of_others_and_nothing_breaks_the_policy(served: Served, page: Page) -> None:
     asked: list[str] = []
     complaints: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto(served.url + path)
-    page.wait_for_load_state("networkidle")
+    for path in PATHS:
+        page.goto(served.url + path)
+        expect(page.locator("footer")).to_be_visible()
+        page.wait_for_timeout(200)  # for pictures and the stream of news, which never ends
     assert [url for url in asked if not url.startswith(served.url)] == []
     assert complaints == []
+    assert any("/picture" in url for url in asked)
+    assert any("/live/events" in url for url in asked)
 
 
-@pytest.mark.parametrize("path", ["/", "/studies/2.25.2", "/models"])
-@pytest.mark.parametrize("width", [1440, 720, 390])
-def test_enlarged_or_narrow_pages_do_not_scroll_sideways(
-    served: Served, page: Page, path: str, width: int
-) -> None:
-    page.set_viewport_size({"width": width, "height": 800})
-    page.goto(served.url + path)
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+def test_enlarged_or_narrow_pages_do_not_scroll_sideways(served: Served, page: Page) -> None:
+    for path in PATHS:
+        page.goto(served.url + path)
+        for width in (1440, 720, 390):
+            page.set_viewport_size({"width": width, "height": 800})
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, (path, width)
 
 
 def test_keyboard_reaches_studies_and_viewer(served: Served, page: Page) -> None:
     page.goto(served.url)
     reached = []
-    for _ in range(20):
+    for _ in range(30):
         page.keyboard.press("Tab")
         reached.append(page.evaluate("document.activeElement.id || document.activeElement.name || ''"))
-    assert {"q", "modality", "listed", "tier-high", "pause"} <= set(reached)
+    assert {"name", "q", "modality", "listed", "tier-high", "pause"} <= set(reached)
     assert any(one.startswith("study-") for one in reached)
     assert any(one.startswith("open-") for one in reached)
+
+
+def _name(page: Page, name: str = "Karin Brandt") -> None:
+    page.get_by_label("Your name").fill(name)
+    page.get_by_label("Your name").press("Enter")
+    expect(page.locator("#who")).to_contain_text("Reading: Brandt, Karin")
+
+
+def test_a_key_signs_the_marked_study_and_another_puts_it_back(
+    served: Served, ledger: Ledger, page: Page
+) -> None:
+    page.goto(served.url)
+    page.keyboard.press("j")
+    page.keyboard.press("c")
+    expect(page.locator("#told")).to_contain_text("Say first who reads")
+    _name(page)
+    for key in "jjk":
+        page.keyboard.press(key)
+    first = page.locator("tbody tr").first
+    expect(first).to_be_focused()
+    uid = first.get_attribute("id")
+    second = page.locator("tbody tr").nth(1).get_attribute("id")
+    page.keyboard.press("r")
+    expect(page.locator("#told")).to_contain_text("Absent: pneumonia, signed by Brandt, Karin.")
+    expect(page.locator(f'[id="{uid}"]')).to_have_count(0)
+    expect(page.locator(f'[id="{second}"]')).to_be_focused()  # the next one is marked
+    with ledger.read() as connection:
+        [read] = connection.execute(select(schema.reads)).all()
+    assert (read.reader, read.value, read.state) == ("Brandt^Karin", "absent", "counts")
+    page.keyboard.press("z")
+    expect(page.locator(f'[id="{uid}"]')).to_be_visible()
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("/")
+    expect(page.get_by_label("Find")).to_be_focused()
+    page.keyboard.press("c")  # a letter of a name signs nothing
+    with ledger.read() as connection:
+        assert len(connection.execute(select(schema.reads)).all()) == 1
+
+
+def test_a_click_twice_is_one_read_and_a_changed_study_is_told(
+    served: Served, ledger: Ledger, page: Page
+) -> None:
+    page.goto(served.url)
+    _name(page)
+    row = page.locator("tbody tr").nth(2)
+    uid = (row.get_attribute("id") or "").removeprefix("row-")
+    page.locator(f'[id="row-{uid}"] button.present').dblclick()
+    expect(page.locator(f'[id="row-{uid}"]')).to_have_count(0)
+    page.route("**/live?**", lambda route: route.abort())
+    page.route("**/live", lambda route: route.abort())
+    other = (page.locator("tbody tr").first.get_attribute("id") or "").removeprefix("row-")
+    with ledger.write() as connection:
+        here = schema.studies.c.study_instance_uid == other
+        connection.execute(update(schema.studies).where(here).values(revision=2))
+    page.locator(f'[id="row-{other}"] button.absent').click()
+    expect(page.locator("#told")).to_contain_text("look at it again, then confirm. Nothing was written.")
+    with ledger.read() as connection:
+        assert [read.study_instance_uid for read in connection.execute(select(schema.reads))] == [uid]
+
+
+def test_a_read_of_another_reader_takes_the_study_off_this_screen_at_once(
+    served: Served, ledger: Ledger, page: Page
+) -> None:
+    page.goto(served.url)
+    row = page.locator('[id="row-2.25.2"]')
+    film = row.locator("img").element_handle()
+    expect(row).to_be_visible()
+    page.wait_for_timeout(1500)  # the stream is open and has looked once
+    with ledger.write() as connection:
+        said = Statement("2.25.1", "pneumonia", ReadValue.PRESENT, 1, "Weiss^Hannah", "asked")
+        statements.confirm(connection, said, NOW)
+    expect(page.locator('[id="row-2.25.1"]')).to_have_count(0, timeout=4_000)
+    assert film is not None
+    assert film.evaluate("film => film.isConnected"), "its neighbour's picture was not asked for again"
+
+
+def test_reading_works_without_a_script(served: Served, browser: Browser, ledger: Ledger) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(served.url)
+    page.locator('[id="row-2.25.1"]').get_by_role("button", name="Present").click()
+    page.locator("main").get_by_label("Your name").fill("Brandt, Karin")
+    page.get_by_role("button", name="Keep it and go on").click()
+    page.locator('[id="row-2.25.1"]').get_by_role("button", name="Present").click()
+    expect(page.locator("#told")).to_contain_text("signed by Brandt, Karin")
+    expect(page.locator('[id="row-2.25.1"]')).to_have_count(0)
+    page.get_by_role("button", name="Put it back").click()
+    expect(page.locator('[id="row-2.25.1"]')).to_be_visible()
+    context.close()
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_axe_finds_nothing_serious(served: Served, ledger: Ledger, browser: Browser, theme: str) -> None:
+    with ledger.write() as connection:
+        for reader, value in (("Weiss^Hannah", ReadValue.PRESENT), ("Novak^Pavel", ReadValue.ABSENT)):
+            said = Statement("2.25.1", "pneumonia", value, 1, reader, "asked", "left lower lobe")
+            statements.confirm(connection, said, NOW)
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme=theme)
+    page = context.new_page()
+    found = []
+    for path in PATHS:
+        page.goto(served.url + path)
+        expect(page.locator("footer")).to_be_visible()
+        found += [
+            (path, one["id"], one["impact"], [node["target"] for node in one["nodes"]][:3])
+            for one in Axe().run(page).response["violations"]
+        ]
+        if theme == "dark" and path in PICTURES:
+            page.screenshot(path=_picture(PICTURES[path]))
+    assert [one for one in found if one[2] in ("serious", "critical")] == []
+    context.close()
 
 
 def test_page_goes_on_without_a_script(served: Served, browser: Browser, ledger: Ledger) -> None:

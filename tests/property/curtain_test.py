@@ -16,9 +16,10 @@ from orthanc_al.domain import StudyState, Tier
 from orthanc_al.ledger import Ledger, schema, trail, worklist
 from orthanc_al.ledger.queue import enqueue
 from orthanc_al.pipeline import Step
-from orthanc_al.web import create_app
+from orthanc_al.web import create_app, live
+from orthanc_al.web.pages import View
 from tests.support.asgi import ask
-from tests.support.worklist_ledger import NOW, Case, add, cases, keep_alive
+from tests.support.worklist_ledger import NOW, PNEUMONIA, Case, add, cases, keep_alive, put_films
 
 UID = "2.25.99"
 PATHS = [
@@ -28,16 +29,37 @@ PATHS = [
     "/live?tier=none",
     "/live?listed=all",
     f"/studies/{UID}",
+    f"/studies/{UID}/picture",
+    f"/studies/{UID}/picture?size=large&marked=1",
+    "/review",
+    "/adjudication",
+    "/deliveries",
+    "/reader",
     "/models",
+    "/api/v1/me",
+    f"/api/v1/studies/{UID}/next",
+    "/api/v1/studies/2.25.1/next?modality=DX",
     "/api/v1/worklist",
     "/api/v1/worklist?tier=high",
     "/api/v1/worklist?tier=none&listed=all",
     f"/api/v1/studies/{UID}",
     "/api/v1/models",
     "/api/v1/deliveries",
+    "/healthz",
     "/readyz",
     "/metrics",
 ]
+
+ORDERS = {
+    "/pause",
+    "/resume",
+    "/theme",
+    "/studies/{study_instance_uid}/read",
+    "/models/promote",
+    "/models/rollback",
+    "/deliveries/retry",
+    "/deliveries/cancel",
+}
 
 Change = Callable[[Connection], None]
 
@@ -115,7 +137,10 @@ def _answers(folder: Path, case: Case, change: Change = _nothing) -> dict[str, b
         add(connection, case, 50)
         change(connection)
     keep_alive(ledger)
-    app = create_app(ledger, spool=folder, clock=lambda: NOW)
+    put_films(ledger, folder)
+    app = create_app(
+        ledger, spool=folder, clock=lambda: NOW, budget_per_day=20, known_findings=lambda _: (PNEUMONIA,)
+    )
     answers = {path: ask(app, path) for path in PATHS}
     ledger.close()
     assert {answer.status_code for answer in answers.values()} == {200}
@@ -134,6 +159,36 @@ def test_a_hidden_study_looks_as_one_without_a_score(name: str, tmp_path: Path) 
     # Jobs are counted by step: the twin's ledger has as many, of another study.
     elsewhere = _failed("2.25.404") if "failed" in name else _nothing
     assert _answers(tmp_path / "hidden", hidden, change) == _answers(tmp_path / "twin", twin, elsewhere)
+
+
+def test_every_page_and_answer_is_looked_at(tmp_path: Path) -> None:
+    ledger = Ledger.create(f"sqlite:///{tmp_path}/ledger.sqlite")
+    app = create_app(ledger, spool=tmp_path)
+    ledger.close()
+    looked_at = {path.partition("?")[0].replace(UID, "{study_instance_uid}") for path in PATHS}
+    looked_at = {path.replace("2.25.1/", "{study_instance_uid}/") for path in looked_at}
+    served = {path for path in app.state.context.pages if path}
+    served |= {path for path, methods in app.openapi()["paths"].items() if "get" in methods}
+    # The stream has a test of its own; an order is answered with where to look next.
+    assert served - ORDERS - {"/live/events"} - looked_at == set()
+
+
+def test_no_event_tells_of_a_hidden_score(tmp_path: Path) -> None:
+    """The stream of news compares what is shown: a score, or its place, of a blind study is none."""
+    ledger = Ledger.create(f"sqlite:///{tmp_path}/ledger.sqlite")
+    with ledger.write() as connection:
+        add(connection, Case(UID, state=StudyState.COMPLETE, minutes_ago=33), 50)
+    app = create_app(ledger, spool=tmp_path, clock=lambda: NOW)
+    view = View(worklist.Filter(), 1)
+    before = live.look(app.state.context, view, None, anyway=True)
+    with ledger.write() as connection:
+        here = schema.studies.c.study_instance_uid == UID
+        scored = {"state": "scored", "blind": True, "placed_at": NOW, "tier": "high"}
+        connection.execute(update(schema.studies).where(here).values(**scored))
+    after = live.look(app.state.context, view, before, anyway=False)
+    ledger.close()
+    assert after.written_at > before.written_at
+    assert after.shown == before.shown
 
 
 def test_signed_read_lifts_the_curtain(tmp_path: Path) -> None:
@@ -171,6 +226,7 @@ def test_no_value_of_a_hidden_prediction_changes_the_line(
 ) -> None:
     with ledger.write() as connection:
         for table in (
+            schema.image_scores,
             schema.predictions,
             schema.selections,
             schema.deliveries,
