@@ -45,6 +45,7 @@ PATHS = [
     f"/api/v1/studies/{UID}",
     "/api/v1/models",
     "/api/v1/deliveries",
+    "/api/v1/monitor",
     "/healthz",
     "/readyz",
     "/metrics",
