@@ -235,8 +235,8 @@ def cleanable(
     Received before ``before``, delivered everywhere (to those of ``committing``: and committed to), with
     no work open for them or their study. What no destination has is never cleanable: a refused delivery
     holds its file until it is mended or cancelled, and where no destination was configured, or all were
-    cancelled, ours is the only copy, unless it came from a destination. The images of an audit that is
-    not signed yet are kept for its report.
+    cancelled, ours is the only copy, unless it came from a destination, or from an Orthanc by REST. The
+    images of an audit that is not signed yet are kept for its report.
     """
     of_instance = deliveries.c.instance_id == instances.c.id
     arrived = deliveries.c.state == DeliveryState.COMMITTED
@@ -248,6 +248,7 @@ def cleanable(
     elsewhere = or_(
         select(deliveries.c.id).where(of_instance, arrived).exists(),
         instances.c.source.in_(destinations),
+        instances.c.origin == "orthanc",  # which keeps what we took a copy of
         instances.c.kind == "own",
     )
     unsigned = (

@@ -171,6 +171,15 @@ def test_refused_deliveries_can_be_asked_for_again(
         assert deliveries.try_again(connection, destination) == again
 
 
+def test_a_copy_of_what_orthanc_keeps_is_cleaned_away_without_any_destination(ledger: Ledger) -> None:
+    orthanc = Origin("ORTHANC", "ORTHANC_AL", "ORTHANC_AL", "orthanc", "a" * 32, "orthanc")
+    _add(ledger, _instance(1), orthanc, to=())
+    _add(ledger, _instance(2, "1.2.4"), FROM_CT, to=())  # ours is the only copy
+    with ledger.write() as connection:
+        connection.execute(jobs.delete())
+        assert deliveries.cleanable(connection, 1000.0, 10, ["pacs"]) == [_instance(1).id]
+
+
 def test_files_are_cleaned_away_only_when_nothing_needs_them(ledger: Ledger) -> None:
     def cleanable(before: float = 1000.0) -> list[str]:
         with ledger.read() as connection:
