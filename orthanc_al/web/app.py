@@ -46,6 +46,7 @@ _PAGES: Final = (
     pictures.router,
     review_pages.router,
     running_pages.router,
+    monitor.router,
 )
 _PICTURES_KEPT: Final = 600
 ROLES: Final = ("listener", "forwarder", "worker", "learner", "web")

@@ -33,7 +33,7 @@ FLAGS = [
 ]
 
 
-PATHS = ["/", "/studies/2.25.2", "/review", "/adjudication", "/models", "/deliveries", "/reader"]
+PATHS = ["/", "/studies/2.25.2", "/review", "/adjudication", "/models", "/deliveries", "/monitor", "/reader"]
 
 
 # The pictures of the documents are made by these tests; DOCS=1 puts them into docs/.

@@ -46,6 +46,7 @@ PATHS = [
     "/api/v1/models",
     "/api/v1/deliveries",
     "/api/v1/monitor",
+    "/monitor",
     "/healthz",
     "/readyz",
     "/metrics",
