@@ -4,13 +4,14 @@ Each night all confirmed reads are fitted anew, which is convex and so has one a
 N(c w0, I / precision) with w0 the factory's head. How far a site is to be trusted against the
 factory is not known beforehand, so the fits over a grid of centres c and precisions are averaged with
 their evidence (MacKay, The evidence framework applied to classification networks, Neural Computation
-4:720, 1992). Evidence is Laplace's approximation (Bishop, Pattern Recognition and Machine Learning,
-2006, section 4.4): with f the log posterior at its mode and A the negative Hessian there,
-ln Z = f + (D/2) ln 2 pi - 1/2 ln det A, the prior's own normalisation being part of f.
+4:720, 1992), which is Laplace's approximation (`orthanc_al.methods.laplace`).
 
 The bias has a prior of its own and weak one, N(c b0, 1 / 0.01), whatever the precision of the weights:
 prevalence differs from site to site and must be free to move, but an improper prior has no evidence
 to compare.
+
+With fewer reads than features the labels say nothing across the span of the embeddings: there each prior
+stays as it is, and so the fits are done within the span, which gives the same answer sooner.
 """
 
 from dataclasses import dataclass
@@ -18,8 +19,9 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import blas, lapack
 from scipy.special import expit
+
+from orthanc_al.methods.laplace import Fitter, LaplaceFit, Problem, design_of
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
@@ -30,11 +32,11 @@ CENTRES: Final = (0.0, 0.5, 1.0)
 PRECISIONS: Final = (0.1, 1.0, 10.0, 100.0, 1000.0)
 """Precisions of the weights' prior, in units of the embeddings as they are."""
 
-BIAS_PRECISION: Final = 0.01
-"""Precision of the bias's prior: standard deviation 10 on the logit scale."""
+_NEGLIGIBLE: Final = 40.0
+"""A prior whose log evidence is this much (and a quarter for each feature) below the best has no share."""
 
-_TOLERANCE: Final = 1e-9
-"""Newton's decrement, per unit of weight, at which the mode is found."""
+_RANK: Final = 1e-12
+"""Least eigenvalue of the embeddings' Gram matrix, as a share of the greatest, that spans a direction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,27 +63,8 @@ class Head:
 
     def variances(self, embeddings: ArrayLike) -> Vector:
         """Return the posterior variance of the logits of embeddings (n, d), shape (n,)."""
-        design = _design(embeddings)
+        design = design_of(embeddings)
         return np.asarray(((design @ self.covariance) * design).sum(1))
-
-
-@dataclass(frozen=True, slots=True)
-class LaplaceFit:
-    """Posterior about its mode under one prior.
-
-    Attributes
-    ----------
-    mode
-        (weight, bias), float64, shape (d + 1,).
-    covariance
-        float64, shape (d + 1, d + 1).
-    log_evidence
-        Natural logarithm of the probability of the labels under this prior.
-    """
-
-    mode: Vector
-    covariance: Matrix
-    log_evidence: float
 
 
 def fit_head(
@@ -117,44 +100,19 @@ def fit_head(
     Raises
     ------
     ValueError
-        Shapes don't agree, a label is not 0 or 1, or a weight is negative.
+        Shapes don't agree, something is not finite, a label is not 0 or 1, or a weight is negative.
     """
-    problem = _Problem.checked(embeddings, labels, sample_weight)
+    problem = Problem.checked(embeddings, labels, sample_weight)
     centre = np.append(np.asarray(prior_weight, np.float64), prior_bias)
     if centre.shape != (problem.design.shape[1],):
         raise ValueError(
             f"the prior has {centre.size - 1} weights, the embeddings have {problem.design.shape[1] - 1}"
         )
-    fits: list[LaplaceFit] = []
-    for precision in sorted(precisions, reverse=True):
-        for c in centres:
-            start = fits[-1].mode if fits else c * centre
-            fits.append(_fit(problem, c * centre, precision, start))
-    return _average(fits)
-
-
-def fit_laplace(
-    embeddings: ArrayLike,
-    labels: ArrayLike,
-    prior_mean: ArrayLike,
-    precision: float,
-    *,
-    sample_weight: ArrayLike | None = None,
-) -> LaplaceFit:
-    """Return mode, covariance and evidence under one prior, by Newton's method (IRLS).
-
-    Parameters
-    ----------
-    prior_mean
-        (weight, bias), shape (d + 1,).
-    precision
-        Of the weights' prior.
-    embeddings, labels, sample_weight
-        As for :func:`fit_head`.
-    """
-    problem = _Problem.checked(embeddings, labels, sample_weight)
-    mean = np.asarray(prior_mean, np.float64)
-    return _fit(problem, mean, precision, mean)
+    if not centre[:-1].any():
+        centres = (0.0,) if prior_bias == 0.0 else centres  # they would all be one
+    span = _Span.of(problem)
+    fitter = Fitter(span.within(problem))
+    return _average(_fits(fitter, span, centre, centres, precisions), span, centre)
 
 
 def moderated_probability(logits: ArrayLike, variances: ArrayLike) -> Vector:
@@ -173,110 +131,86 @@ def moderated_probability(logits: ArrayLike, variances: ArrayLike) -> Vector:
 
 
 @dataclass(frozen=True, slots=True)
-class _Problem:
-    """Design matrix (n, d + 1) with a column of ones, labels (n,) and weights (n,)."""
+class _Span:
+    """An orthonormal basis (d, r) of what the embeddings span; None where that is everything."""
 
-    design: Matrix
-    labels: Vector
-    weights: Vector
+    basis: Matrix | None
 
     @classmethod
-    def checked(cls, embeddings: ArrayLike, labels: ArrayLike, sample_weight: ArrayLike | None) -> "_Problem":
-        design, y = _design(embeddings), np.asarray(labels, np.float64)
-        weights = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, np.float64)
-        if y.shape != (len(design),) or weights.shape != y.shape:
-            raise ValueError(
-                f"{len(design)} embeddings, labels of shape {y.shape}, weights of {weights.shape}"
-            )
-        if not np.isin(y, (0.0, 1.0)).all():
-            raise ValueError("labels are 0 or 1")
-        if (weights < 0).any():
-            raise ValueError("sample weights are not negative")
-        return cls(design, y, weights)
+    def of(cls, problem: Problem) -> "_Span":
+        rows = problem.design[:, :-1]
+        n, d = rows.shape
+        if n >= d:
+            return cls(None)
+        values, vectors = np.linalg.eigh(rows @ rows.T)
+        kept = values > _RANK * max(float(values.max(initial=0.0)), np.finfo(np.float64).tiny)
+        return cls(rows.T @ (vectors[:, kept] / np.sqrt(values[kept])))
 
-    def log_likelihood(self, logits: Vector) -> float:
-        return float(self.weights @ (self.labels * logits - np.logaddexp(0.0, logits)))
+    def within(self, problem: Problem) -> Problem:
+        """Return the problem in coordinates of the basis."""
+        if self.basis is None:
+            return problem
+        inner = design_of(problem.design[:, :-1] @ self.basis)
+        return Problem(inner, problem.labels, problem.weights)
 
-    def gradient(self, logits: Vector) -> Vector:
-        return np.asarray((self.weights * (self.labels - expit(logits))) @ self.design)
+    def down(self, vector: Vector) -> Vector:
+        """Return (weight, bias) in coordinates of the basis."""
+        return vector if self.basis is None else np.append(vector[:-1] @ self.basis, vector[-1])
 
-    def curvature(self, logits: Vector) -> Matrix:
-        """Return the upper triangle of sum_i w_i p_i (1 - p_i) phi_i phi_i'."""
-        p = expit(logits)
-        scaled = self.design * np.sqrt(self.weights * p * (1.0 - p))[:, np.newaxis]
-        return np.asarray(blas.dsyrk(1.0, scaled.T))
+    def up(self, vector: Vector) -> Vector:
+        """Return (weight, bias) of coordinates."""
+        return vector if self.basis is None else np.append(self.basis @ vector[:-1], vector[-1])
 
-
-def _design(embeddings: ArrayLike) -> Matrix:
-    matrix = np.asarray(embeddings, np.float64)
-    if matrix.ndim != 2:
-        raise ValueError(f"embeddings have shape (n, d), not {matrix.shape}")
-    return np.column_stack([matrix, np.ones(len(matrix))])
-
-
-def _fit(problem: _Problem, mean: Vector, precision: float, start: Vector) -> LaplaceFit:
-    """Newton's method with halved steps; the posterior is strictly concave, so it arrives."""
-    penalty = np.append(np.full(mean.size - 1, precision), BIAS_PRECISION)
-    mode, logits = start.copy(), problem.design @ start
-    value = _log_posterior(problem, logits, mode, mean, penalty)
-    enough = _TOLERANCE * (1.0 + problem.weights.sum())
-    improved = True  # False where rounding leaves nothing to gain
-    while True:
-        gradient = problem.gradient(logits) - penalty * (mode - mean)
-        factor = _cholesky(problem.curvature(logits), penalty)
-        step = np.asarray(lapack.dpotrs(factor, gradient)[0])
-        if gradient @ step <= enough or not improved:
-            break
-        before = value
-        mode, logits, value = _line_search(problem, mode, logits, value, step, mean, penalty)
-        improved = value > before
-    return _laplace(mode, value, factor, penalty)
+    def covariance(self, inner: Matrix, across: float) -> Matrix:
+        """Return the covariance whose part within the span is ``inner``, and ``across`` it a variance."""
+        if self.basis is None:
+            return inner
+        d, r = self.basis.shape
+        lift = np.zeros((d + 1, r + 1))
+        lift[:d, :r], lift[d, r] = self.basis, 1.0
+        whole = lift @ inner @ lift.T
+        whole[:d, :d] += across * (np.eye(d) - self.basis @ self.basis.T)
+        return whole
 
 
-def _line_search(
-    problem: _Problem, mode: Vector, logits: Vector, value: float, step: Vector, mean: Vector, penalty: Vector
-) -> tuple[Vector, Vector, float]:
-    """Return the point, its logits and its value for the longest of 1, 1/2, 1/4, ... that improves."""
-    along = problem.design @ step
-    size = 1.0
-    while True:
-        moved, moved_logits = mode + size * step, logits + size * along
-        moved_value = _log_posterior(problem, moved_logits, moved, mean, penalty)
-        if moved_value >= value or size < 1e-6:
-            return moved, moved_logits, moved_value
-        size /= 2.0
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """A fit of the average, in coordinates of the span, and the prior that it is under."""
+
+    fit: LaplaceFit
+    c: float
+    precision: float
 
 
-def _log_posterior(problem: _Problem, logits: Vector, mode: Vector, mean: Vector, penalty: Vector) -> float:
-    """Return log likelihood plus log prior density, the prior's normalisation included."""
-    quadratic = 0.5 * float(penalty @ (mode - mean) ** 2)
-    normalisation = 0.5 * float(np.log(penalty / (2.0 * np.pi)).sum())
-    return problem.log_likelihood(logits) - quadratic + normalisation
+def _fits(
+    fitter: Fitter, span: _Span, centre: Vector, centres: tuple[float, ...], precisions: tuple[float, ...]
+) -> list[_Member]:
+    """Fit under each prior, the strictest first; those without a share worth having are left out."""
+    inner = span.down(centre)
+    margin = _NEGLIGIBLE + inner.size / 4.0
+    found: list[_Member] = []
+    start, most = None, -np.inf
+    for precision in sorted(precisions, reverse=True):
+        for c in centres:
+            mean = c * inner
+            fit = fitter.fit(mean, precision, mean if start is None else start, least_evidence=most - margin)
+            if fit is not None:
+                found.append(_Member(fit, c, precision))
+                start, most = fit.mode, max(most, fit.log_evidence)
+    return found
 
 
-def _cholesky(curvature: Matrix, penalty: Vector) -> Matrix:
-    """Return the upper factor of the negative Hessian; positive definite, since each penalty is positive."""
-    curvature[np.diag_indices_from(curvature)] += penalty
-    factor, _ = lapack.dpotrf(curvature)
-    return np.asarray(factor)
-
-
-def _laplace(mode: Vector, value: float, factor: Matrix, penalty: Vector) -> LaplaceFit:
-    half_log_determinant = float(np.log(np.diag(factor)).sum())
-    upper = np.asarray(lapack.dpotri(factor)[0])
-    covariance = np.triu(upper) + np.triu(upper, 1).T
-    evidence = value + 0.5 * penalty.size * np.log(2.0 * np.pi) - half_log_determinant
-    return LaplaceFit(mode, covariance, float(evidence))
-
-
-def _average(fits: list[LaplaceFit]) -> Head:
+def _average(members: list[_Member], span: _Span, centre: Vector) -> Head:
     """Return the moments of the mixture of the fits, weighted by evidence."""
-    evidence = np.array([fit.log_evidence for fit in fits])
+    evidence = np.array([member.fit.log_evidence for member in members])
     shares = np.exp(evidence - evidence.max())
     shares /= shares.sum()
-    mean = np.asarray(sum(share * fit.mode for share, fit in zip(shares, fits, strict=True)))
-    covariance = np.zeros_like(fits[0].covariance)
-    for share, fit in zip(shares, fits, strict=True):
-        away = fit.mode - mean
-        covariance += share * (fit.covariance + np.outer(away, away))
+    outside = centre - span.up(span.down(centre))  # of it nothing was learned
+    modes = np.array([span.up(member.fit.mode) + member.c * outside for member in members])
+    mean = shares @ modes
+    inner = sum(share * member.fit.covariance for share, member in zip(shares, members, strict=True))
+    across = sum(share / member.precision for share, member in zip(shares, members, strict=True))
+    covariance = span.covariance(np.asarray(inner), float(across))
+    away = modes - mean
+    covariance = covariance + (shares[:, np.newaxis] * away).T @ away
     return Head(mean[:-1], float(mean[-1]), covariance)

@@ -10,7 +10,8 @@ from collections.abc import Callable
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from orthanc_al.methods.head import fit_head, fit_laplace
+from orthanc_al.methods.head import fit_head
+from orthanc_al.methods.laplace import fit_laplace
 from tests.bench.series import Series, Step
 
 SKLEARN = "scikit-learn lbfgs"

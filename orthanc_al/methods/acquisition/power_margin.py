@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from orthanc_al.methods.acquisition.protocol import Vector, gumbel
+from orthanc_al.methods.acquisition.protocol import Indices, Pool, Vector, best, gumbel
 
 _LEAST_MARGIN = 1e-12
 
@@ -38,6 +38,10 @@ class PowerMargin:
         if np.isneginf(threshold):
             return np.ones(np.shape(probabilities))
         return np.asarray(-np.expm1(-np.exp(self._merit(probabilities) - threshold)))
+
+    def choose(self, pool: Pool, count: int) -> Indices:
+        """Return a sample without replacement, by u^beta."""
+        return best(self.score(pool.probabilities, pool.uniforms), pool.uniforms, count)
 
     def _merit(self, probabilities: ArrayLike) -> Vector:
         p = np.asarray(probabilities, np.float64)

@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from orthanc_al.methods.acquisition.protocol import Vector
+from orthanc_al.methods.acquisition.protocol import Indices, Pool, Vector, best
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,3 +23,7 @@ class Random:
     def chance(self, probabilities: ArrayLike, threshold: float) -> Vector:
         """Return 1 - threshold for each."""
         return np.full(np.shape(probabilities), float(np.clip(1.0 - threshold, 0.0, 1.0)))
+
+    def choose(self, pool: Pool, count: int) -> Indices:
+        """Return rows in the order of their noise."""
+        return best(pool.uniforms, pool.uniforms, count)

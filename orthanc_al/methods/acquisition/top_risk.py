@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from orthanc_al.methods.acquisition.protocol import Vector
+from orthanc_al.methods.acquisition.protocol import Indices, Pool, Vector, best
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,3 +23,7 @@ class TopRisk:
     def chance(self, probabilities: ArrayLike, threshold: float) -> Vector:
         """Return 1 where p is above the threshold, else 0."""
         return (np.asarray(probabilities, np.float64) > threshold).astype(np.float64)
+
+    def choose(self, pool: Pool, count: int) -> Indices:
+        """Return the rows of the highest logits."""
+        return best(pool.logits, pool.uniforms, count)

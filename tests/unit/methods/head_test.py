@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from orthanc_al.methods.head import fit_head, fit_laplace, moderated_probability
+from orthanc_al.methods.head import fit_head, moderated_probability
+from orthanc_al.methods.laplace import fit_laplace
 
 
 def cases(n: int = 400, d: int = 6, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -137,3 +138,44 @@ def test_what_does_not_fit_together_is_an_error(labels, weights, prior, text) ->
 def test_embeddings_are_a_matrix() -> None:
     with pytest.raises(ValueError, match="shape"):
         fit_head(np.ones(3), np.ones(3), [0.0])
+
+
+def test_fewer_reads_than_features_give_the_same_head_as_the_whole_space() -> None:
+    """Within the span of the reads, as the module says; against the average of full fits."""
+    embeddings, labels, truth = cases(n=25, d=40)
+    head = fit_head(embeddings, labels, truth, 0.3)
+    fits, evidence = [], []
+    for precision in (0.1, 1.0, 10.0, 100.0, 1000.0):
+        for c in (0.0, 0.5, 1.0):
+            fits.append(fit_laplace(embeddings, labels, c * np.append(truth, 0.3), precision))
+            evidence.append(fits[-1].log_evidence)
+    shares = np.exp(np.array(evidence) - max(evidence))
+    shares /= shares.sum()
+    mean = sum(share * fit.mode for share, fit in zip(shares, fits, strict=True))
+    np.testing.assert_allclose(np.append(head.weight, head.bias), mean, atol=2e-3)
+    covariance = sum(
+        share * (fit.covariance + np.outer(fit.mode - mean, fit.mode - mean))
+        for share, fit in zip(shares, fits, strict=True)
+    )
+    np.testing.assert_allclose(head.covariance, covariance, atol=5e-3)
+
+
+def test_priors_that_are_left_out_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    embeddings, labels, truth = cases(n=3000, d=6)
+    quick = fit_head(embeddings, labels, truth)
+    monkeypatch.setattr("orthanc_al.methods.head._NEGLIGIBLE", np.inf)
+    whole = fit_head(embeddings, labels, truth)
+    np.testing.assert_allclose(quick.weight, whole.weight, atol=1e-4)
+    np.testing.assert_allclose(quick.covariance, whole.covariance, atol=1e-6)
+
+
+def test_copies_of_one_read_span_one_direction() -> None:
+    embeddings = np.tile(np.arange(1.0, 9.0), (5, 1))
+    head = fit_head(embeddings, np.ones(5), np.zeros(8))
+    assert np.isfinite(head.weight).all()
+    assert (np.linalg.eigvalsh(head.covariance) > 0).all()
+
+
+def test_an_embedding_that_is_not_finite_is_an_error() -> None:
+    with pytest.raises(ValueError, match="not finite"):
+        fit_head([[1.0], [np.nan]], [0.0, 1.0], [0.0])

@@ -1,0 +1,1 @@
+"""`make bench-learning`: what the method shows, on any folder of labelled images."""
