@@ -168,6 +168,8 @@ class Fitter:
             before, decrement = decrement, float(gradient @ step)
             if decrement <= self._enough:
                 break
+            if kept and _log_evidence(climb.value + decrement, factor) < least_evidence:
+                return None  # what is left to gain, about half the decrement, does not reach it
             if kept and decrement > _SLOW * before:
                 kept, self._curvature, decrement = False, None, np.inf
                 factor = self._factor(climb)
@@ -178,8 +180,6 @@ class Fitter:
                 self._curvature = None
                 factor = self._factor(climb)
         if kept:
-            if _log_evidence(climb.value, factor) < least_evidence:
-                return None
             self._curvature = None
             factor = self._factor(climb)
         return _laplace(climb.mode, climb.value, factor)
