@@ -69,3 +69,56 @@ def weighted_auc(scores: ArrayLike, labels: ArrayLike, propensities: ArrayLike) 
     at_most = below[np.searchsorted(ordered, x[positive], side="right")]
     won = w[positive] @ (less + at_most) / 2.0
     return float(won / (w[positive].sum() * w[negative].sum()))
+
+
+def lure_mean(losses: ArrayLike, probabilities: ArrayLike, pool_size: int) -> float:
+    """Return the unbiased mean loss of a pool from which cases were drawn one after another.
+
+    LURE (Farquhar, Gal & Rainforth, On statistical bias in active learning, arXiv 2101.11665; Kossen et al.,
+    Active testing, arXiv 2103.05331): case m of M, drawn with probability q_m from what was left, weighs
+
+        v_m = 1 + (N - M) / (N - m) * (1 / ((N - m + 1) q_m) - 1).
+
+    It holds for steps of chance alone: for the Gumbel step of the power margin, not for a greedy choice.
+
+    Parameters
+    ----------
+    losses, probabilities
+        In the order of drawing, shape (M,).
+    pool_size
+        N, the number of cases before the first was drawn.
+
+    Raises
+    ------
+    ValueError
+        There is no case, more than N, or a probability is not in (0, 1].
+    """
+    loss, q = np.asarray(losses, np.float64), 1.0 / weights(probabilities)
+    drawn = loss.size
+    if not 0 < drawn <= pool_size:
+        raise ValueError(f"{drawn} cases drawn from {pool_size}")
+    if drawn == pool_size:
+        return float(loss.mean())
+    m = np.arange(1, drawn + 1)
+    left = pool_size - m
+    v = 1.0 + (pool_size - drawn) / left * (1.0 / ((left + 1) * q) - 1.0)
+    return float((v * loss).mean())
+
+
+def sequential_probabilities(merits: ArrayLike, order: ArrayLike) -> Vector:
+    """Return q of each draw where the best by merit + Gumbel noise are taken, shape (M,).
+
+    That is sampling without replacement in proportion to exp(merit) (Kool, van Hoof & Welling, Stochastic
+    beams, ICML 2019): q_m = exp(merit of m) / sum over what was left.
+
+    Parameters
+    ----------
+    merits
+        Of the whole pool, shape (N,).
+    order
+        Rows in the order of drawing, shape (M,).
+    """
+    merit, rows = np.asarray(merits, np.float64), np.asarray(order, np.intp)
+    mass = np.exp(merit - merit.max())
+    before = np.concatenate([[0.0], np.cumsum(mass[rows])[:-1]])
+    return np.asarray(mass[rows] / (mass.sum() - before))

@@ -29,8 +29,9 @@ Matrix = NDArray[np.float64]
 CENTRES: Final = (0.0, 0.5, 1.0)
 """Multiples of the factory's head about which the prior is centred."""
 
-PRECISIONS: Final = (0.1, 1.0, 10.0, 100.0, 1000.0)
-"""Precisions of the weights' prior, in units of the embeddings as they are."""
+LOGIT_VARIANCES: Final = (0.03, 0.3, 3.0, 30.0, 300.0)
+"""How far the priors let a usual case's logit stray from the centre: variance of w'phi, the precision of the
+weights being mean |phi|^2 over it. So the grid fits embeddings of any length and scale."""
 
 _NEGLIGIBLE: Final = 40.0
 """A prior whose log evidence is this much (and a quarter for each feature) below the best has no share."""
@@ -75,7 +76,7 @@ def fit_head(
     *,
     sample_weight: ArrayLike | None = None,
     centres: tuple[float, ...] = CENTRES,
-    precisions: tuple[float, ...] = PRECISIONS,
+    logit_variances: tuple[float, ...] = LOGIT_VARIANCES,
 ) -> Head:
     """Return the head averaged over centres and precisions by evidence.
 
@@ -89,7 +90,7 @@ def fit_head(
         The factory's head: shape (d,), and a number. Zeros where there is none.
     sample_weight
         Shape (n,), 1 by default: how many cases a row stands for.
-    centres, precisions
+    centres, logit_variances
         The grid.
 
     Returns
@@ -112,6 +113,7 @@ def fit_head(
         centres = (0.0,) if prior_bias == 0.0 else centres  # they would all be one
     span = _Span.of(problem)
     fitter = Fitter(span.within(problem))
+    precisions = [_mean_square(problem) / variance for variance in sorted(logit_variances)]
     return _average(_fits(fitter, span, centre, centres, precisions), span, centre)
 
 
@@ -128,6 +130,12 @@ def moderated_probability(logits: ArrayLike, variances: ArrayLike) -> Vector:
     """
     scale = np.sqrt(1.0 + np.pi / 8.0 * np.asarray(variances, np.float64))
     return np.asarray(expit(np.asarray(logits, np.float64) / scale))
+
+
+def _mean_square(problem: Problem) -> float:
+    """Return the mean squared length of the embeddings, 1 where there is none that has any."""
+    total = float(problem.weights @ (problem.design[:, :-1] ** 2).sum(1))
+    return total / float(problem.weights.sum()) if total > 0.0 else 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,14 +191,14 @@ class _Member:
 
 
 def _fits(
-    fitter: Fitter, span: _Span, centre: Vector, centres: tuple[float, ...], precisions: tuple[float, ...]
+    fitter: Fitter, span: _Span, centre: Vector, centres: tuple[float, ...], precisions: list[float]
 ) -> list[_Member]:
     """Fit under each prior, the strictest first; those without a share worth having are left out."""
     inner = span.down(centre)
     margin = _NEGLIGIBLE + inner.size / 4.0
     found: list[_Member] = []
     start, most = None, -np.inf
-    for precision in sorted(precisions, reverse=True):
+    for precision in precisions:
         for c in centres:
             mean = c * inner
             fit = fitter.fit(mean, precision, mean if start is None else start, least_evidence=most - margin)

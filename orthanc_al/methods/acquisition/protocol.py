@@ -47,7 +47,7 @@ class Pool:
 
     @property
     def margins(self) -> Vector:
-        """u = min(p, 1 - p), shape (n,), from the logit: what rounds to p = 1 keeps its order."""
+        """U = min(p, 1 - p), shape (n,), from the logit: what rounds to p = 1 keeps its order."""
         return np.asarray(expit(-np.abs(self.logits)))
 
     def rows(self, chosen: Indices) -> "Pool":

@@ -45,7 +45,8 @@ class Seen:
     """Embeddings of everything that the benchmark needs, float32, by name; and how long training took.
 
     Names: ``A`` and ``A0``, ``A1`` (site A plain, and in two random views), ``plain``, ``S2``, ``S4``
-    (site B by look), ``S2.copy0`` ... (site B's exposed again), ``junk``.
+    (site B by look), ``copy0`` ... (every fourth of site B
+    exposed again by S4), ``junk``.
     """
 
     embeddings: dict[str, np.ndarray]
@@ -69,7 +70,7 @@ def see(images: Images, sites: Sites, folder: Path, console: Console, recipe: Re
     work: dict[str, tuple[np.ndarray, Change]] = {"A": (films.images, LOOKS["plain"])}
     work |= {f"A{view}": (films.images, random_film) for view in range(2)}
     work |= {look: (site_b.images, change) for look, change in LOOKS.items()}
-    work |= {f"S2.copy{n}": (site_b.images[::4], LOOKS["S2"]) for n in range(COPIES)}
+    work |= {f"copy{n}": (site_b.images[::4], LOOKS["S4"]) for n in range(COPIES)}
     work["junk"] = (site_b.images[:: max(1, len(site_b) // JUNK_IMAGES)][:JUNK_IMAGES], _junk)
     found = {}
     for part, (pixels, change) in work.items():
@@ -110,7 +111,7 @@ def _embedded(network: Network, pixels: np.ndarray, change: Change, part: str) -
 
 def _junk(film: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return junk of a random kind through site B's scanner."""
-    return LOOKS["S2"](JUNK[rng.integers(len(JUNK))](film, rng), rng)
+    return LOOKS["S4"](JUNK[rng.integers(len(JUNK))](film, rng), rng)
 
 
 def _save(path: Path, rows: np.ndarray) -> None:

@@ -146,7 +146,9 @@ def _dicom(path: Path) -> np.ndarray | None:
     return np.asarray(frames[len(frames) // 2], np.float32) if frames else None
 
 
-def _assembled(folder: Path, rows: Sequence[Row], images: list[np.ndarray], left_out: dict[str, int]) -> Images:
+def _assembled(
+    folder: Path, rows: Sequence[Row], images: list[np.ndarray], left_out: dict[str, int]
+) -> Images:
     labels = np.array([int(row["label"]) for row in rows], np.int64)
     patients = [row["patient"] for row in rows]
     enough = [len({p for p, y in zip(patients, labels, strict=True) if y == value}) for value in (0, 1)]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from orthanc_al.methods.head import fit_head, moderated_probability
+from orthanc_al.methods.head import LOGIT_VARIANCES, fit_head, moderated_probability
 from orthanc_al.methods.laplace import fit_laplace
 
 
@@ -145,7 +145,8 @@ def test_fewer_reads_than_features_give_the_same_head_as_the_whole_space() -> No
     embeddings, labels, truth = cases(n=25, d=40)
     head = fit_head(embeddings, labels, truth, 0.3)
     fits, evidence = [], []
-    for precision in (0.1, 1.0, 10.0, 100.0, 1000.0):
+    mean_square = (embeddings**2).sum(1).mean()
+    for precision in mean_square / np.array(LOGIT_VARIANCES):
         for c in (0.0, 0.5, 1.0):
             fits.append(fit_laplace(embeddings, labels, c * np.append(truth, 0.3), precision))
             evidence.append(fits[-1].log_evidence)
@@ -179,3 +180,9 @@ def test_copies_of_one_read_span_one_direction() -> None:
 def test_an_embedding_that_is_not_finite_is_an_error() -> None:
     with pytest.raises(ValueError, match="not finite"):
         fit_head([[1.0], [np.nan]], [0.0, 1.0], [0.0])
+
+
+def test_the_unit_of_the_embeddings_does_not_matter() -> None:
+    embeddings, labels, truth = cases(n=50)
+    head, thousandfold = fit_head(embeddings, labels, truth), fit_head(1e3 * embeddings, labels, truth / 1e3)
+    np.testing.assert_allclose(thousandfold.logits(1e3 * embeddings), head.logits(embeddings), atol=1e-4)
