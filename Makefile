@@ -13,7 +13,7 @@ B ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run test check bench bench-head train docker-test migration clean parts finetune test-orthanc-current
+.PHONY: help run test check bench bench-learning bench-head train docker-test migration clean parts finetune test-orthanc-current
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
@@ -49,6 +49,9 @@ check: $(VENV)/.installed-dev   ## lint, types, imports, documents
 
 bench: $(VENV)/.installed-dev parts   ## side by side with DCMTK and Orthanc: docs/performance.md
 	@$(BIN)/python -m tests.bench.compare $(B)
+
+bench-learning: $(VENV)/.installed-dev finetune   ## the learning loop's tables and plots; DATA=folder for your own images
+	@OPENBLAS_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m tests.bench.learning $(if $(DATA),--data "$(DATA)") $(B)
 
 train: $(VENV)/.installed-finetune   ## train a package like models/cxr-pneumonia from DATA=folder of films
 	@test -n "$(DATA)" || { echo "name the data: make train DATA=folder (docs/learning.md)"; exit 2; }

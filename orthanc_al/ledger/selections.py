@@ -3,13 +3,16 @@
 What was drawn once stays drawn, with the propensity that it was drawn with.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Final
 
-from sqlalchemy import Connection, func, select, update
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, RowMapping, func, literal, select, update
 
 from orthanc_al.domain import StudyState, Tier
 from orthanc_al.ledger.engine import upsert
+from orthanc_al.ledger.predictions import unpack
 from orthanc_al.ledger.schema import predictions, reads, selections, studies
 
 AUDIT: Final = "audit"
@@ -68,6 +71,10 @@ class ScoredStudy:
         The greatest distance over limit.
     model_digest
         The package of the first of them.
+    scanner
+        Its station's name, empty where nothing tells.
+    embedding
+        float32, shape (d,); empty where it was not asked for.
     """
 
     study_instance_uid: str
@@ -75,6 +82,8 @@ class ScoredStudy:
     probabilities: tuple[float, ...]
     ood: float
     model_digest: str
+    scanner: str = ""
+    embedding: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +204,10 @@ def recently_scored(connection: Connection, limit: int, *, but: str = "") -> lis
 
 
 def unasked_since(connection: Connection, since: float) -> list[ScoredStudy]:
-    """Return studies placed since a time that are neither drawn nor read: whom the day's end may ask."""
+    """Return studies placed since a time that are neither drawn nor read: whom the day's end may ask.
+
+    They come with their embeddings.
+    """
     drawn = select(selections.c.study_instance_uid)
     waiting = select(studies.c.study_instance_uid).where(
         studies.c.placed_at >= since,
@@ -204,7 +216,7 @@ def unasked_since(connection: Connection, since: float) -> list[ScoredStudy]:
         studies.c.study_instance_uid.not_in(drawn),
         studies.c.study_instance_uid.not_in(select(reads.c.study_instance_uid)),
     )
-    return _scored(connection, waiting.subquery().c.study_instance_uid)
+    return _scored(connection, waiting.subquery().c.study_instance_uid, embeddings=True)
 
 
 def scored_since(connection: Connection, since: float) -> tuple[int, float | None]:
@@ -244,7 +256,20 @@ def audited_scores(connection: Connection, model_digest: str) -> list[tuple[floa
     return [(float(row[0]), row[1] == "present") for row in connection.execute(query)]
 
 
-def _scored(connection: Connection, uids: object) -> list[ScoredStudy]:
+def asked_embeddings(connection: Connection, model_digest: str, limit: int = 2000) -> NDArray[np.float64]:
+    """Return the embeddings, shape (m, d), of the studies that were asked about last, by one package."""
+    rows = connection.execute(
+        select(predictions.c.study_instance_uid, predictions.c.embedding)
+        .join(selections, selections.c.study_instance_uid == predictions.c.study_instance_uid)
+        .where(selections.c.kind == QUERY, predictions.c.model_digest == model_digest)
+        .order_by(predictions.c.id.desc())
+        .limit(limit)
+    )
+    found = {uid: unpack(embedding) for uid, embedding in rows}
+    return np.array(list(found.values()), np.float64) if found else np.empty((0, 0))
+
+
+def _scored(connection: Connection, uids: object, *, embeddings: bool = False) -> list[ScoredStudy]:
     """Return the newest revision's scoring of each of the studies that a subquery names, newest first."""
     rows = connection.execute(
         select(
@@ -254,24 +279,28 @@ def _scored(connection: Connection, uids: object) -> list[ScoredStudy]:
             predictions.c.ood,
             predictions.c.model_digest,
             studies.c.patient_key,
+            studies.c.station,
+            predictions.c.embedding if embeddings else literal(b"").label("embedding"),
         )
         .join(studies, studies.c.study_instance_uid == predictions.c.study_instance_uid)
         .where(predictions.c.study_instance_uid.in_(select(uids)))  # type: ignore[call-overload]  # a column
         .order_by(predictions.c.id.desc())
-    ).all()
-    found: dict[str, list[tuple[int, float, float, str, str]]] = {}
-    for uid, revision, probability, ood, digest, patient in rows:
-        found.setdefault(uid, []).append((revision, probability, ood, digest, patient))
+    ).mappings()
+    found: dict[str, list[RowMapping]] = {}
+    for row in rows:
+        found.setdefault(row["study_instance_uid"], []).append(row)
     return [_newest(uid, mine) for uid, mine in found.items()]
 
 
-def _newest(uid: str, rows: list[tuple[int, float, float, str, str]]) -> ScoredStudy:
-    revision = max(row[0] for row in rows)
-    counting = [row for row in rows if row[0] == revision]
+def _newest(uid: str, rows: list[RowMapping]) -> ScoredStudy:
+    revision = max(row["revision"] for row in rows)
+    counting = [row for row in rows if row["revision"] == revision]
     return ScoredStudy(
         study_instance_uid=uid,
-        patient_key=counting[0][4],
-        probabilities=tuple(row[1] for row in counting),
-        ood=max(row[2] for row in counting),
-        model_digest=counting[0][3],
+        patient_key=counting[0]["patient_key"],
+        probabilities=tuple(row["probability"] for row in counting),
+        ood=max(row["ood"] for row in counting),
+        model_digest=counting[0]["model_digest"],
+        scanner=counting[0]["station"],
+        embedding=unpack(counting[0]["embedding"]),
     )

@@ -2,9 +2,11 @@
 
 The posterior is strictly concave, so Newton's method with halved steps arrives. Most of its work is the
 curvature, sum_i w_i p_i (1 - p_i) phi_i phi_i': with many priors in turn, that of the last one serves as
-a preconditioner for the next (:class:`Fitter`), and the exact one is computed at the mode. Evidence is Laplace's (Bishop, Pattern Recognition and Machine Learning, 2006, section 4.4): with f the log posterior
-at its mode and A the negative Hessian there, ln Z = f + (D/2) ln 2 pi - 1/2 ln det A, the prior's own
-normalisation being part of f.
+a preconditioner for the next (:class:`Fitter`), and the exact one is computed at the mode.
+
+Evidence is Laplace's (Bishop, Pattern Recognition and Machine Learning, 2006, section 4.4): with f the log
+posterior at its mode and A the negative Hessian there, ln Z = f + (D/2) ln 2 pi - 1/2 ln det A, the prior's
+own normalisation being part of f.
 """
 
 from dataclasses import dataclass

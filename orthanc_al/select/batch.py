@@ -6,8 +6,17 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from orthanc_al.methods.acquisition import DiversePowerMargin, Pool, PowerMargin, Random, Strategy, TopRisk
+from orthanc_al.methods.acquisition import (
+    DiversePowerMargin,
+    Pool,
+    PowerMargin,
+    Random,
+    Strategy,
+    TopRisk,
+    best,
+)
 from orthanc_al.methods.acquisition.diverse_power_margin import CANDIDATES, spread
 from orthanc_al.methods.acquisition.protocol import Indices
 
@@ -33,7 +42,13 @@ class Chosen:
 
 
 def choose(
-    pool: Pool, count: int, *, positives: int, weak: bool, groups: Sequence[Hashable] = ()
+    pool: Pool,
+    count: int,
+    *,
+    positives: int,
+    weak: bool,
+    groups: Sequence[Hashable] = (),
+    risks: NDArray[np.float64] | None = None,
 ) -> list[Chosen]:
     """Return ``count`` rows of the pool, or all.
 
@@ -46,11 +61,13 @@ def choose(
         :data:`TRUSTED_POSITIVES`.
     groups
         Of each row: its scanner. Empty where it is not known.
+    risks
+        Highest probability of each row's findings, where there are several; the pool's by default.
     """
     if weak and positives < TRUSTED_POSITIVES:
         return [Chosen(int(row), Random()) for row in Random().choose(pool, count)]
-    quota = math.ceil(RISK_SHARE * count) if positives < ENOUGH_POSITIVES else 0
-    risky = TopRisk().choose(pool, quota)
+    quota = round(RISK_SHARE * count) if positives < ENOUGH_POSITIVES else 0
+    risky = best(pool.logits if risks is None else risks, pool.uniforms, quota)
     doubt = DiversePowerMargin()
     return [
         *(Chosen(int(row), TopRisk()) for row in risky),

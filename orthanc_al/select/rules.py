@@ -10,17 +10,16 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from orthanc_al.methods import audit
-from orthanc_al.methods.acquisition import PowerMargin, Random, Strategy, TopRisk, threshold_for
+from orthanc_al.methods.acquisition import (
+    DiversePowerMargin,
+    PowerMargin,
+    Random,
+    Scoring,
+    TopRisk,
+    threshold_for,
+)
 from orthanc_al.methods.delong import delong_covariance
-
-RISK_SHARE: Final = 0.1
-"""Share of the queries that goes to the likeliest positives while positives are few."""
-
-ENOUGH_POSITIVES: Final = 20
-"""Confirmed positives at which nothing is asked for its risk alone any more."""
-
-TRUSTED_POSITIVES: Final = 10
-"""Confirmed positives from which the head is ours enough to be trusted with choosing."""
+from orthanc_al.select.batch import ENOUGH_POSITIVES, RISK_SHARE, TRUSTED_POSITIVES
 
 WEAK_AUC: Final = 0.7
 """A head whose audited AUC is surely below this one chooses worse than chance would."""
@@ -39,18 +38,24 @@ class Case:
         Of its findings, at least one.
     ood
         Distance over the domain's limit.
+    embedding
+        What the network saw of it, shape (d,).
+    scanner
+        What it was taken with; empty where nothing tells.
     """
 
     study_instance_uid: str
     probabilities: tuple[float, ...]
     ood: float
+    embedding: tuple[float, ...] = ()
+    scanner: str = ""
 
     @property
     def askable(self) -> bool:
         """Whether it is a film that a label would teach something of."""
         return self.ood <= GROSS
 
-    def probability_for(self, strategy: Strategy) -> float:
+    def probability_for(self, strategy: Scoring) -> float:
         """Return the probability of the finding that speaks most for asking."""
         if isinstance(strategy, TopRisk):
             return max(self.probabilities)
@@ -58,10 +63,26 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """What bears on how to choose, beside the pool.
+
+    Attributes
+    ----------
+    positives
+        Confirmed so far.
+    weak
+        Whether the head's audited AUC is known to be poor.
+    """
+
+    positives: int
+    weak: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Channel:
     """A strategy and the share of studies that it may flag."""
 
-    strategy: Strategy
+    strategy: Scoring
     share: float
 
 
@@ -84,19 +105,16 @@ class Query:
     reason: str
 
 
-def channels(share: float, positives: int, *, weak: bool) -> tuple[Channel, ...]:
+def channels(share: float, known: Known) -> tuple[Channel, ...]:
     """Return which strategies flag which share of the studies that come.
 
     Parameters
     ----------
     share
         Flags wanted a study, in [0, 1].
-    positives
-        Confirmed so far.
-    weak
-        Whether the head's audited AUC is known to be poor.
     """
-    if weak and positives < TRUSTED_POSITIVES:
+    positives = known.positives
+    if known.weak and positives < TRUSTED_POSITIVES:
         return (Channel(Random(), share),)
     if positives < ENOUGH_POSITIVES:
         return (Channel(PowerMargin(), (1.0 - RISK_SHARE) * share), Channel(TopRisk(), RISK_SHARE * share))
@@ -152,32 +170,6 @@ def ask_on_arrival(case: Case, recent: Sequence[Case], plan: Sequence[Channel], 
     return None if flagged is None else replace(flagged, weight=1.0 - spared)
 
 
-def ask_at_days_end(
-    pool: Sequence[Case], count: int, plan: Sequence[Channel], seed: str, day: str
-) -> list[Query]:
-    """Return the best ``count`` of the pool, the channels having their shares of it.
-
-    The noise is a fresh one of that ``day``: what is left over has lost the draw on arrival. The weight
-    of each is its probability of being above the best one that was left out, given the others' noise
-    (priority sampling: Duffield, Lund & Thorup, JACM 54:32, 2007), and given that it was left over.
-    """
-    left = {case.study_instance_uid: case for case in pool if case.askable}
-    whole = sum(channel.share for channel in plan)
-    taken: list[Query] = []
-    for number, channel in enumerate(plan):
-        last = number == len(plan) - 1
-        wanted = count - len(taken) if last else round(count * channel.share / whole)
-        cases = list(left.values())
-        scores = _scores(channel.strategy, cases, seed, day)
-        order = np.argsort(-scores, kind="stable")
-        threshold = float(scores[order[wanted]]) if wanted < len(cases) else -np.inf
-        for index in order[:wanted]:
-            case = left.pop(cases[index].study_instance_uid)
-            chance = _chance(channel.strategy, case, threshold)
-            taken.append(_query(case, channel.strategy, float(scores[index]), chance))
-    return taken
-
-
 def digest(cases: Sequence[Case]) -> str:
     """Return the SHA-256 of what a threshold was taken from."""
     lines = sorted(f"{case.study_instance_uid} {case.probabilities!r} {case.ood!r}" for case in cases)
@@ -185,23 +177,24 @@ def digest(cases: Sequence[Case]) -> str:
 
 
 def _scores(
-    strategy: Strategy, cases: Sequence[Case], seed: str, draw: str = "arrival"
+    strategy: Scoring, cases: Sequence[Case], seed: str, draw: str = "arrival"
 ) -> NDArray[np.float64]:
     noise = [audit.uniform(seed, "query", draw, case.study_instance_uid) for case in cases]
     return strategy.score([case.probability_for(strategy) for case in cases], noise)
 
 
-def _chance(strategy: Strategy, case: Case, threshold: float) -> float:
+def _chance(strategy: Scoring, case: Case, threshold: float) -> float:
     return float(strategy.chance([case.probability_for(strategy)], threshold)[0])
 
 
-def _query(case: Case, strategy: Strategy, score: float, weight: float) -> Query:
+def _query(case: Case, strategy: Scoring, score: float, weight: float) -> Query:
     p = case.probability_for(strategy)
-    return Query(case.study_instance_uid, strategy.name, score, weight, _REASONS[strategy.name].format(p=p))
+    return Query(case.study_instance_uid, strategy.name, score, weight, REASONS[strategy.name].format(p=p))
 
 
-_REASONS: Final = {
+REASONS: Final = {
     PowerMargin.name: "the model is unsure of it ({p:.2f})",
+    DiversePowerMargin.name: "the model is unsure of it ({p:.2f}), and it is unlike the others asked",
     TopRisk.name: "among the likeliest of the last days ({p:.2f})",
     Random.name: "drawn at random: the model's own judgement is not to be trusted yet",
 }

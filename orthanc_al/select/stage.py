@@ -4,7 +4,6 @@ What is decided: a random audit (blind until its read is signed, decided before 
 a question to the radiologist, or neither. Only here is a prediction's tier written to where pages look.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 from functools import cached_property
@@ -62,7 +61,7 @@ class _View:
     asked_patient: bool
     recent: list[ScoredStudy]
     expected: float
-    plan: Callable[[float], tuple[rules.Channel, ...]]
+    known: rules.Known
     seed: str
 
 
@@ -118,7 +117,7 @@ class SelectStage:
             asked_patient=selections.patient_was_asked(connection, study.patient_key, self._budget.day(time)),
             recent=selections.recently_scored(connection, _PEERS, but=uid),
             expected=expected_per_day(connection, self._budget, time),
-            plan=plan_of(connection, found[0].model.digest),
+            known=known(connection, found[0].model.digest),
             seed=seed,
         )
 
@@ -159,7 +158,7 @@ class SelectStage:
             max(one.prediction.ood for one in view.predictions),
         )
         peers = [as_case(one) for one in view.recent]
-        query = rules.ask_on_arrival(case, peers, view.plan(share), view.seed)
+        query = rules.ask_on_arrival(case, peers, rules.channels(share, view.known), view.seed)
         if query is None:
             return None
         digest = view.predictions[0].model.digest
@@ -211,17 +210,22 @@ def expected_per_day(connection: Connection, budget: Budget, time: float) -> flo
     return audit.expected_per_day(count, 0.0 if first is None else (time - first) / _DAY)
 
 
-def plan_of(connection: Connection, model_digest: str) -> Callable[[float], tuple[rules.Channel, ...]]:
-    """Return what makes the channels of a share, given what is confirmed so far."""
-    positives = selections.confirmed_positives(connection)
+def known(connection: Connection, model_digest: str) -> rules.Known:
+    """Return what is confirmed so far, and whether the audit speaks against the package's head."""
     audited = selections.audited_scores(connection, model_digest)
     weak = rules.is_weak([score for score, _ in audited], [present for _, present in audited])
-    return lambda share: rules.channels(share, positives, weak=weak)
+    return rules.Known(selections.confirmed_positives(connection), weak)
 
 
 def as_case(scored: ScoredStudy) -> rules.Case:
     """Return a study of the ledger as the rules see it."""
-    return rules.Case(scored.study_instance_uid, scored.probabilities, scored.ood)
+    return rules.Case(
+        scored.study_instance_uid,
+        scored.probabilities,
+        scored.ood,
+        tuple(scored.embedding.tolist()),
+        scored.scanner,
+    )
 
 
 def selection_of(

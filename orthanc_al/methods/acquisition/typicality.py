@@ -33,7 +33,8 @@ class Typicality:
         if count == 0:
             return np.empty(0, np.intp)
         rows = np.concatenate([pool.embeddings, pool.labelled])
-        wanted = min(len(rows), max(count, min(len(pool.labelled) + count, self.most_clusters)))
+        different = len(np.unique(rows, axis=0))
+        wanted = min(different, max(count, min(len(pool.labelled) + count, self.most_clusters)))
         _, cluster = kmeans2(rows, wanted, iter=10, minit="++", missing="warn", seed=pool.generator())
         return self._by_turns(pool, cluster[: len(pool)], cluster[len(pool) :], count)
 

@@ -12,6 +12,7 @@ from orthanc_al.ledger import Ledger, enqueue
 from orthanc_al.observe import now
 from orthanc_al.pipeline import Step
 from orthanc_al.review.vocabulary import known_findings
+from orthanc_al.select import spend_the_rest
 from orthanc_al.service import modelling, ports, roles
 from orthanc_al.settings import Settings
 from orthanc_al.web import create_app
@@ -49,12 +50,12 @@ def run(settings: Settings, ledger: Ledger, stop: threading.Event, detail: dict[
 
 
 def _nightly_clock(settings: Settings, ledger: Ledger) -> BackgroundScheduler | None:
-    """Start the clock of ``learn.cron`` and ``monitor.cron``; all it does is to put jobs on the queue."""
+    """Start the clock of the two crons and of ``review.spend_rest_at``; None where all are off."""
+    zone, rest = settings.site.timezone, settings.review.spend_rest_at
     crons = {Step.RETRAIN: settings.learn.cron, Step.MONITOR: settings.monitor.cron}
     wanted = {step: cron for step, cron in crons.items() if cron}
-    if not wanted:
+    if not wanted and not rest:
         return None
-    zone = settings.site.timezone
 
     def ring(step: Step) -> None:
         names = [package.ref.name for package in modelling.packages(settings)]
@@ -71,6 +72,16 @@ def _nightly_clock(settings: Settings, ledger: Ledger) -> BackgroundScheduler | 
             args=[step],
             coalesce=True,
             misfire_grace_time=6 * 3600,
+        )
+    if rest:
+        hour, minute = (int(part) for part in rest.split(":"))
+        scheduler.add_job(
+            spend_the_rest,
+            CronTrigger(hour=hour, minute=minute, timezone=zone),
+            args=[ledger, modelling.budget(settings)],
+            coalesce=True,
+            # Never after the site's midnight, though: that would be the next day's budget.
+            misfire_grace_time=max(1, (24 - hour) * 3600 - minute * 60 - 60),
         )
     scheduler.start()
     return scheduler

@@ -55,6 +55,7 @@ class Review(Section):
     budget_per_day: Annotated[int, Field(ge=0)] = 20
     audit_fraction: Annotated[float, Field(ge=0, le=1)] = 0.2
     expected_per_day: Annotated[float, Field(ge=0)] = 0
+    spend_rest_at: Annotated[str, Field(pattern=r"^(([01]\d|2[0-3]):[0-5]\d)?$")] = "22:00"
     trust_labels: bool = False
     trust_unnamed: bool = False
 

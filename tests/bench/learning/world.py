@@ -39,16 +39,17 @@ class Setting:
     cold: bool = False
     copies: bool = False
     junk: bool = False
+    all_strategies: bool = False
 
 
 SETTINGS: Final = (
-    Setting("M", "S2, factory head fitted on plain embeddings", "S2", clean=True),
-    Setting("H", "S4, factory head fitted on augmented embeddings", "S4"),
+    Setting("M", "S2, factory head fitted on plain embeddings", "S2", clean=True, all_strategies=True),
+    Setting("H", "S4, factory head fitted on augmented embeddings", "S4", all_strategies=True),
     Setting("N", "S4, factory head fitted on plain embeddings", "S4", clean=True),
     Setting("H copies", "H, a quarter of the pool four times with slight noise", "S4", copies=True),
     Setting("H junk", "H, 8 % junk with random labels", "S4", junk=True),
     Setting("H cold", "H without a factory head", "S4", cold=True),
-    Setting("V", "one kind of disease against the other, S2", "S2", task="kind"),
+    Setting("V", "one kind of disease against the other, S2", "S2", task="kind", all_strategies=True),
     Setting("V cold", "V without a factory head", "S2", task="kind", cold=True),
 )
 

@@ -1,5 +1,6 @@
 """What the step select promises, on a real ledger."""
 
+import zlib
 from datetime import UTC
 from zoneinfo import ZoneInfo
 
@@ -7,10 +8,11 @@ import numpy as np
 import pytest
 from sqlalchemy import select
 
-from orthanc_al.domain import ConfirmedRead, ReadSource, ReadValue, StudyState
+from orthanc_al.domain import ConfirmedRead, ModelRef, ReadSource, ReadValue, StudyState
 from orthanc_al.ledger import Job, Ledger, WorkQueue, enqueue, facts, reads, selections
 from orthanc_al.ledger.schema import jobs, studies
 from orthanc_al.ledger.selections import AUDIT, QUERY
+from orthanc_al.methods import audit
 from orthanc_al.pipeline import Step
 from orthanc_al.select.nightly import spend_the_rest
 from orthanc_al.select.stage import Budget, SelectStage
@@ -33,7 +35,8 @@ class Desk:
     def score(self, uid: str, logit: float = 0.0, patient: str | None = None, **how: float) -> None:
         with self.ledger.write() as connection:
             put_study(connection, uid, patient=patient, arrived_at=self.time)
-            put_prediction(connection, uid, logit, scored_at=self.time, **how)
+            own = zlib.crc32(uid.encode()) / 2**32  # no film looks like another
+            put_prediction(connection, uid, logit, scored_at=self.time, embedding=(1.0, own), **how)
 
     def decide(self, uid: str) -> str:
         outcome = self._stage.run(Job(1, Step.SELECT, uid, 1, "test"))
@@ -256,6 +259,15 @@ def test_the_day_s_end_asks_what_is_left_once_and_reports_it(ledger: Ledger) -> 
     asked = spend_the_rest(ledger, desk.budget, lambda: MORNING + 3600.0)
     assert len(asked) == 3
     assert {"1.1", "1.3"} <= set(asked)
+    query = desk.drawn("1.1")[QUERY]
+    assert (query.strategy, query.model_digest, len(query.pool_digest)) == (
+        "diverse_power_margin",
+        "a" * 64,
+        64,
+    )
+    assert 0.0 < query.propensity <= 1.0
+    assert query.score is not None
+    assert query.seed == audit.fingerprint("the test's")
     assert spend_the_rest(ledger, desk.budget, lambda: MORNING + 3600.0) == []
     with ledger.read() as connection:
         waiting = set(connection.execute(select(jobs.c.subject).where(jobs.c.step == "report")).scalars())
@@ -304,3 +316,22 @@ def test_flags_a_day_meet_the_budget_over_simulated_days(ledger: Ledger) -> None
     assert 1.5 <= audits <= 4.5  # 3 a day expected, standard error .6
     assert 9.0 <= np.mean(totals[1:]) <= 13.0
     assert max(one[QUERY] for one in spent) <= 12
+
+
+def test_the_day_s_end_shares_the_rest_among_the_models_by_their_studies(ledger: Ledger) -> None:
+    """Embeddings of different models are not compared; each model's studies have their part."""
+    desk = Desk(ledger, Budget(4, 0.0, 1000.0, UTC))
+    for number in range(6):
+        desk.score(f"1.{number}", logit=0.1 * number)
+    other = ModelRef("ct", "1", "b" * 64)
+    with ledger.write() as connection:
+        for number in range(2):
+            put_study(connection, f"2.{number}", arrived_at=MORNING)
+            put_prediction(
+                connection, f"2.{number}", 0.0, scored_at=MORNING, model=other, embedding=(number, 1.0, 2.0)
+            )
+    for uid in [*(f"1.{n}" for n in range(6)), "2.0", "2.1"]:
+        desk.decide(uid)
+    asked = spend_the_rest(ledger, desk.budget, lambda: MORNING + 60.0)
+    assert [uid[0] for uid in asked].count("1") == 3
+    assert [uid[0] for uid in asked].count("2") == 1
