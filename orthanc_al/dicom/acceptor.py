@@ -100,6 +100,8 @@ class Acceptor:
         Which of the proposed transfer syntaxes are accepted.
     tls
         Speak TLS as this says (`orthanc_al.dicom.tls`), None: no TLS.
+    services
+        SOP classes beside storage that the handlers are for.
 
     Raises
     ------
@@ -119,6 +121,7 @@ class Acceptor:
         data_path: DataPath = "plain",
         preference: Preference | None = None,
         tls: ssl.SSLContext | None = None,
+        services: Sequence[str] = (),
     ) -> None:
         self.objection = one_thread.objection() if data_path == "fast" else None
         self.data_path: DataPath = "plain" if self.objection or inbox is None else data_path
@@ -127,6 +130,10 @@ class Acceptor:
         self._ae.maximum_associations = maximum_associations
         self._ae.network_timeout = _NETWORK_TIMEOUT
         self._ae.add_supported_context(VERIFICATION_SOP_CLASS_UID)
+        for (
+            sop_class
+        ) in services:  # in either role: who commits itself to what we sent opens an association too
+            self._ae.add_supported_context(sop_class, scu_role=True, scp_role=True)
         ours: list[Handler] = [(evt.EVT_CONN_OPEN, _tune)]
         if preference is not None:
             ours.append((evt.EVT_REQUESTED, lambda event: _prefer(event, preference)))

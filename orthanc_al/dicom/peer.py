@@ -26,6 +26,8 @@ class Peer:
         How many we may have with it at once, to send.
     timeout_seconds
         How long it may take for an answer.
+    commitment
+        Whether it is asked to commit itself to what we send (PS3.4 annex J).
     tls
         How TLS is spoken with it; None: not at all.
     """
@@ -37,6 +39,7 @@ class Peer:
     roles: Collection[str] = ()
     associations: int = 1
     timeout_seconds: float = 60.0
+    commitment: bool = False
     tls: ssl.SSLContext | None = None
 
 

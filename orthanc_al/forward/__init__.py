@@ -2,6 +2,7 @@
 
 from orthanc_al.forward.breaker import Trouble
 from orthanc_al.forward.cleaning import clean
+from orthanc_al.forward.commitment import Commitments
 from orthanc_al.forward.forwarder import Forwarder
 
-__all__ = ["Forwarder", "Trouble", "clean"]
+__all__ = ["Commitments", "Forwarder", "Trouble", "clean"]

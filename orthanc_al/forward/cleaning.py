@@ -10,7 +10,13 @@ from orthanc_al.spool import Spool
 _AT_ONCE: Final = 500
 
 
-def clean(ledger: Ledger, spool: Spool, keep_seconds: float, destinations: Collection[str]) -> int:
+def clean(
+    ledger: Ledger,
+    spool: Spool,
+    keep_seconds: float,
+    destinations: Collection[str],
+    committing: Collection[str] = (),
+) -> int:
     """Remove files that are delivered, old enough and without open work; return how many.
 
     Parameters
@@ -19,12 +25,14 @@ def clean(ledger: Ledger, spool: Spool, keep_seconds: float, destinations: Colle
         ``storage.keep_days``, counted from when the instance was received.
     destinations
         Names of the peers that have a copy of what they send us.
+    committing
+        Names of those whose commitment is waited for.
     """
     before = now() - keep_seconds
     removed = 0
     while True:
         with ledger.read() as connection:
-            ids = deliveries.cleanable(connection, before, _AT_ONCE, destinations)
+            ids = deliveries.cleanable(connection, before, _AT_ONCE, destinations, committing)
         if not ids:
             return removed
         for instance_id in ids:

@@ -19,6 +19,7 @@ from sqlalchemy import Case, Connection, RowMapping, Select, case, exists, inser
 
 from orthanc_al.domain import Attributes, Study, StudyState
 from orthanc_al.domain.header import Header
+from orthanc_al.ledger import evidence
 from orthanc_al.ledger.schema import predictions, studies
 
 TWO_PATIENTS: Final = "two patients under one Study Instance UID"
@@ -102,10 +103,14 @@ def completed_revision(connection: Connection, study_instance_uid: str) -> int |
 
 
 def expected_instances(connection: Connection, study_instance_uid: str) -> int | None:
-    """Return how many instances the sender said there are, None where it did not."""
+    """Return how many instances there are to be, None where nobody said.
+
+    The most of what the objects say (0020,1208), what the source answered to C-FIND, and what the
+    performed procedure steps refer to.
+    """
     query = select(studies.c.expected_instances).where(studies.c.study_instance_uid == study_instance_uid)
-    expected: int | None = connection.execute(query).scalar()
-    return expected
+    said = [connection.execute(query).scalar(), *evidence.counts(connection, study_instance_uid)]
+    return max((number for number in said if number is not None), default=None)
 
 
 def patient_id(connection: Connection, study_instance_uid: str) -> str:

@@ -31,12 +31,15 @@ class Decision:
         What ``listed`` has against it, and what to put into the configuration; None where nothing.
     diagnostic
         For the rejection.
+    may_store
+        Whether it may send objects; a destination may call to answer for what we sent it.
     """
 
     source: str
     admitted: bool
     objection: str | None = None
     diagnostic: Diagnostic = Diagnostic.CALLING_AE_TITLE_NOT_RECOGNISED
+    may_store: bool = True
 
 
 def decide(
@@ -87,6 +90,8 @@ def decide(
             f"peer {peer.name!r} is to come by TLS (tls = true), and came without. Have it call the port "
             "of [dicom.tls], or set tls = false there"
         )
+    elif "source" not in peer.roles and peer.commitment:
+        return Decision(source, admitted=True, may_store=False)
     elif "source" not in peer.roles:
         roles = ", ".join(f'"{role}"' for role in ("source", *peer.roles))
         objection = f"peer {peer.name!r} has not the role source. To allow it, set roles = [{roles}] there"

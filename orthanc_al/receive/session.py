@@ -18,6 +18,8 @@ class Session:
         The peer's IP address.
     opened_at
         When it was established, in seconds since 1970.
+    may_store
+        Whether its peer is one that sends to us.
     stored
         Instances that came by it.
     ended
@@ -31,6 +33,7 @@ class Session:
     origin: Origin
     address: str
     opened_at: float
+    may_store: bool = True
     stored: int = 0
     ended: Ended | None = None
     known: bool = False

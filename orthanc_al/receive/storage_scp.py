@@ -22,6 +22,7 @@ from orthanc_al.receive.intake import Intake
 from orthanc_al.receive.policy import Accept, Decision, decide
 from orthanc_al.receive.recorder import Recorder
 from orthanc_al.receive.recovery import recover
+from orthanc_al.receive.services import SOP_CLASS_UIDS, Refusing, Services
 from orthanc_al.receive.session import Session
 from orthanc_al.spool import Spool
 
@@ -81,6 +82,7 @@ class Listener:
         self._recorder = Recorder(ledger, spool, destinations)
         self._intake = Intake(spool, self._recorder)
         self._sessions: weakref.WeakKeyDictionary[Any, Session] = weakref.WeakKeyDictionary()
+        services = Services(ledger, lambda association: self._sessions[association].origin.source)
         self._acceptors = [
             Acceptor(
                 ae_title,
@@ -92,7 +94,9 @@ class Listener:
                     (evt.EVT_DIMSE_RECV, self._on_message),
                     (evt.EVT_ACSE_RECV, self._on_acse),
                     (evt.EVT_CONN_CLOSE, self._on_closed),
+                    *services.handlers(),
                 ],
+                services=SOP_CLASS_UIDS,
                 inbox=self._begin,
                 data_path=data_path,
                 preference=preference,
@@ -168,7 +172,7 @@ class Listener:
             association.kill()
             return
         origin = Origin(calling, called, self._ae_title, decision.source, uuid.uuid4().hex, "dicom")
-        self._sessions[association] = Session(origin, address, now())
+        self._sessions[association] = Session(origin, address, now(), decision.may_store)
 
     def _note_refusal(self, decision: Decision, calling: str, called: str, address: str) -> None:
         _log.warning(
@@ -192,7 +196,8 @@ class Listener:
             _log.error("refusal_not_written", error=str(error))
 
     def _begin(self, association: Any, request: StoreRequest) -> Incoming:
-        return self._intake.open(self._sessions[association], request)
+        session = self._sessions[association]
+        return self._intake.open(session, request) if session.may_store else Refusing()
 
     def _on_message(self, event: Any) -> None:
         """Abort on a C-STORE request without a UID or data set, which pynetdicom would leave unanswered."""

@@ -31,6 +31,7 @@ def ae(settings: Settings, peer: PeerSettings) -> Peer:
         peer.roles,
         associations=peer.associations,
         timeout_seconds=peer.timeout_seconds,
+        commitment=peer.commitment,
         tls=_tls(settings, as_server=False) if peer.tls else None,
     )
 
@@ -66,6 +67,11 @@ def _context(certificate: Path, key: Path, ca: Path, check_host: bool, as_server
 def spool(settings: Settings) -> Spool:
     """Return the spool."""
     return Spool(settings.storage.spool, int(settings.storage.min_free_gb * _GB))
+
+
+def committing(settings: Settings) -> tuple[str, ...]:
+    """Return the names of the peers that are asked for storage commitment."""
+    return tuple(peer.name for peer in settings.dicom.peers if peer.commitment)
 
 
 def names(settings: Settings, role: str) -> tuple[str, ...]:

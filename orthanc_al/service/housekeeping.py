@@ -42,7 +42,13 @@ def clean_spool(settings: Settings, ledger: Ledger) -> int:
     """
     files = building.spool(settings)
     InputKeeper(ledger, files, settings.storage.training_cache).keep()
-    return clean(ledger, files, settings.storage.keep_days * _DAY, building.names(settings, "destination"))
+    return clean(
+        ledger,
+        files,
+        settings.storage.keep_days * _DAY,
+        building.names(settings, "destination"),
+        building.committing(settings),
+    )
 
 
 def watch_labels(settings: Settings, ledger: Ledger, stop: threading.Event) -> None:

@@ -23,7 +23,7 @@ from orthanc_al.domain import Code, concepts
 from orthanc_al.domain.identity import IMPLEMENTATION_CLASS_UID
 from orthanc_al.imaging import codecs
 from orthanc_al.orthanc import client
-from orthanc_al.receive import intake, policy
+from orthanc_al.receive import intake, policy, services
 from orthanc_al.report import mirror
 from orthanc_al.review import labels
 from orthanc_al.settings import Settings
@@ -107,6 +107,7 @@ def test_the_statuses_returned_are_those_of_the_intake() -> None:
     returned = {
         intake.SUCCESS,
         intake.OUT_OF_RESOURCES,
+        services.Refusing().finish(),
         intake.PROCESSING_FAILURE,
     }
     assert {int(row[0], 16) for row in _rows("3.3 C-STORE") if row[0].startswith("0x")} == returned

@@ -61,6 +61,7 @@ class Scp:
     callers: list[str] = field(default_factory=list)
     port: int = 0
     associations: int = 10
+    handlers: list[tuple[Any, Callable[[Any], Any]]] = field(default_factory=list)  # beside C-STORE
 
     @contextlib.contextmanager
     def running(self) -> Iterator["Scp"]:
@@ -69,7 +70,7 @@ class Scp:
         for sop_class, syntaxes in self.contexts:
             ae.add_supported_context(sop_class, list(syntaxes))
         ae.add_supported_context("1.2.840.10008.1.1")
-        handlers = [(evt.EVT_C_STORE, self._store), (evt.EVT_ACCEPTED, self._accepted)]
+        handlers = [(evt.EVT_C_STORE, self._store), (evt.EVT_ACCEPTED, self._accepted), *self.handlers]
         server = ae.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
         self.port = server.server_address[1]
         try:

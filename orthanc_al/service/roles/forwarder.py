@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from orthanc_al.forward import Forwarder, Trouble
+from orthanc_al.forward import Commitments, Forwarder, Trouble
 from orthanc_al.ledger import Ledger, destinations
 from orthanc_al.observe import logger
 from orthanc_al.service import building
@@ -27,6 +27,11 @@ def run(settings: Settings, ledger: Ledger, stop: threading.Event, detail: dict[
         destinations.back(connection, sorted(destinations.known(connection)))
     forwarder = build(settings, ledger)
     forwarder.start()
+    asking = Commitments(
+        ledger, [building.ae(settings, peer) for peer in settings.dicom.peers], settings.dicom.ae_title, stop
+    )
+    beside = threading.Thread(target=asking.run, name="commitment", daemon=True)
+    beside.start()
     detail.update(state="ready")
     told: Mapping[str, Trouble] = {}
     while forwarder.is_alive() and not stop.wait(_TROUBLE_SECONDS):
