@@ -61,9 +61,10 @@ class Settings:
     outbox
         The file of clicks that are still to be delivered.
     readers
-        Names by which reads are signed, by Orthanc's user names.
+        Names by which reads are signed, by Orthanc's user names; an empty one is for a user that several
+        persons share: the page then asks who reads.
     authenticated
-        Whether Orthanc knows its users: then nobody else may be named as the reader.
+        Whether Orthanc knows its users: then nobody else may be named as the reader, but by a shared user.
     """
 
     url: str
@@ -325,13 +326,14 @@ class Plugin:
             trouble = ""
         except (AwayError, RefusedError) as error:
             me, trouble = {}, str(error)
+        reader = self._reader(request, "")
         said = {
             "Service": self._settings.url,
             "Trouble": trouble,
             "Waiting": self._outbox.waiting(),
             "Refused": self._outbox.refused(),
-            "Reader": self._reader(request, ""),
-            "ReaderIsKnown": self._settings.authenticated,
+            "Reader": reader,
+            "ReaderIsKnown": bool(reader),
             "Findings": me.get("findings", []),
         }
         output.AnswerBuffer(json.dumps(said), "application/json")
@@ -419,7 +421,7 @@ class Plugin:
             user = base64.b64decode(encoded, validate=True).decode().partition(":")[0]
         except ValueError:
             return ""
-        return self._settings.readers.get(user, user)
+        return self._settings.readers.get(user, user) or named.strip()
 
 
 def orthanc_id_of(patient_id: str, study_instance_uid: str) -> str:

@@ -110,7 +110,7 @@ class _Orthanc:
         self._configuration = {
             "StorageDirectory": str(folder),
             "AuthenticationEnabled": knows_users,
-            "OrthancAl": {"Readers": {"karin": "Brandt^Karin"}},
+            "OrthancAl": {"Readers": {"karin": "Brandt^Karin", "room-2": ""}},
         }
 
     def GetConfiguration(self) -> str:  # noqa: N802 - Orthanc's name
@@ -127,6 +127,8 @@ class _Orthanc:
         (True, "karin:pw", "Somebody^Else", "Brandt^Karin"),
         (True, "jan:pw", "", "jan"),
         (True, "", "Somebody^Else", ""),
+        (True, "room-2:pw", "Brandt, Karin", "Brandt, Karin"),
+        (True, "room-2:pw", "", ""),
     ],
 )
 def test_the_reader_is_orthancs_user_where_it_knows_its_users(
