@@ -6,6 +6,8 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from orthanc_al.domain.geometry import SlicePlace
+
 
 class Tier(StrEnum):
     """The class of urgency that a study is put into; ``none`` has no score, or none to be shown."""
@@ -40,6 +42,8 @@ class ImageScore:
         The model's region for each finding in the image's own pixels, None where it has none.
     frame
         1-based frame number.
+    place
+        Where it lies in the patient, where it says so.
     """
 
     instance_id: str
@@ -47,6 +51,7 @@ class ImageScore:
     logits: NDArray[np.float32]
     embedding: NDArray[np.float32]
     regions: tuple[Region | None, ...]
+    place: SlicePlace | None = None
 
 
 @dataclass(frozen=True, slots=True)

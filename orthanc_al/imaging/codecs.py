@@ -145,8 +145,22 @@ def _reduced(source: bytes, transfer_syntax: str, reduction: int) -> NDArray[Any
     if transfer_syntax not in REDUCIBLE or jpeg_2000_header(source).levels < reduction:
         return None
     if transfer_syntax in _HTJ2K and _has_spare_bits(source):
-        return _open_jph(source, reduction)
-    return _reduced_jpeg_2000(source, reduction)
+        return _centred(_open_jph(source, reduction), reduction)
+    decoded = _reduced_jpeg_2000(source, reduction)
+    return None if decoded is None else _centred(decoded, reduction)
+
+
+def _centred(decoded: NDArray[Any], reduction: int) -> NDArray[Any]:
+    """Move a wavelet's low-pass image to where its pixels belong.
+
+    Its samples stand at the first of the 2^r pixels that they stand for and not in their middle (ITU-T
+    T.800 F.3): left so, the picture would lie (1 - 2^-r) / 2 of its pixels too far up and left.
+    """
+    offset = (1.0 - 0.5**reduction) / 2
+    between = np.array([1.0 - offset, offset], np.float32)
+    kernel = np.outer(between, between)
+    moved = cv2.filter2D(decoded, -1, kernel, anchor=(0, 0), borderType=cv2.BORDER_REPLICATE)
+    return np.asarray(moved)
 
 
 def _reduced_jpeg_2000(source: bytes, reduction: int) -> NDArray[Any] | None:

@@ -1,16 +1,26 @@
 """From a data set's header to plain values, tolerant of anything but missing UIDs."""
 
 import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from pydicom import Dataset
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 
+from orthanc_al.domain.criteria import Traits
 from orthanc_al.domain.header import Header
 from orthanc_al.errors import NotAnInstanceError
 
 _UID: Final = re.compile(r"[0-9]+(\.[0-9]+)*")
+
+# What was requested and what was done (PS3.3 C.7.2.1, 10.6, C.4.14).
+_PROCEDURES: Final = (
+    "ProcedureCodeSequence",
+    "RequestedProcedureCodeSequence",
+    "PerformedProtocolCodeSequence",
+)
 
 _STAT: Final = frozenset({"STAT"})
 _HIGH: Final = frozenset({"HIGH", "URGENT", "ASAP"})
@@ -57,6 +67,48 @@ def body_part(dataset: Dataset) -> str:
     for region in _items(dataset, "AnatomicRegionSequence"):
         return _text(region, "CodeMeaning", 32).upper()
     return ""
+
+
+def traits_of(dataset: Dataset) -> Traits:
+    """Return what a model may ask of an image."""
+    return Traits(
+        modality=_text(dataset, "Modality", 16).upper(),
+        body_part=body_part(dataset),
+        view=_view(dataset),
+        procedures=tuple(dict.fromkeys(_procedures(dataset))),
+        station=_text(dataset, "StationName", 128).upper(),
+        age=_age(dataset),
+    )
+
+
+def _view(dataset: Dataset) -> str:
+    """Return View Position (0018,5101), else the meaning of View Code (0054,0220), in capitals."""
+    position = _text(dataset, "ViewPosition", 16).upper()
+    codes = _items(dataset, "ViewCodeSequence")
+    return position or (_text(codes[0], "CodeMeaning", 64).upper() if codes else "")
+
+
+def _procedures(dataset: Dataset) -> Iterator[str]:
+    places = [dataset, *_items(dataset, "RequestAttributesSequence")]
+    for place in places:
+        for keyword in _PROCEDURES:
+            for code in _items(place, keyword):
+                yield _text(code, "CodeValue", 32)
+
+
+def _age(dataset: Dataset) -> float | None:
+    """Return the patient's age in years: Patient's Age (0010,1010), else from birth to study."""
+    told = re.fullmatch(r"(\d{3})([DWMY])", _text(dataset, "PatientAge", 4))
+    if told:
+        return int(told[1]) / {"D": 365.25, "W": 52.18, "M": 12.0, "Y": 1.0}[told[2]]
+    try:
+        birth, day = (
+            datetime.strptime(_text(dataset, keyword, 8), "%Y%m%d").replace(tzinfo=UTC)
+            for keyword in ("PatientBirthDate", "StudyDate")
+        )
+    except ValueError:
+        return None
+    return (day - birth).days / 365.25
 
 
 def _expected(dataset: Dataset) -> int | None:

@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from orthanc_al.domain.codes import Code
+from orthanc_al.domain.criteria import Criteria
 from orthanc_al.domain.grouping import Grouping
 from orthanc_al.domain.model import Finding
 from orthanc_al.domain.preprocessing import PreprocessingSpec
@@ -194,6 +195,35 @@ class Metric(_Table):
     n: Annotated[int, Field(ge=1)]
 
 
+class Intended(_Table):
+    """What a model was made for; empty means any (`orthanc_al.domain.criteria.Criteria`)."""
+
+    modality: tuple[str, ...] = ()
+    body_part: tuple[str, ...] = ()
+    view: tuple[str, ...] = ()
+    procedure: tuple[str, ...] = ()
+    station: tuple[str, ...] = ()
+    age: tuple[()] | tuple[float, float] = ()
+    images: tuple[()] | tuple[int, int] = ()
+
+    @property
+    def criteria(self) -> Criteria:
+        """The same for the domain."""
+        return Criteria(**{name: getattr(self, name) for name in type(self).model_fields})
+
+
+class Series(_Table):
+    """A model of the slices of CT and MR: each is scored as it arrives, and the stack is looked at.
+
+    Attributes
+    ----------
+    placed
+        Whether a slice has to name its place in the patient.
+    """
+
+    placed: bool = True
+
+
 class Manifest(_Table):
     """The whole file.
 
@@ -206,8 +236,15 @@ class Manifest(_Table):
     training_data
         SHA-256 of the training data, as the one who trained counts it.
     aggregation
-        How a study's probability and embedding come from its images: those of the image with the
-        highest calibrated probability.
+        How a study's probability and embedding come from its images, series by series; the highest
+        series counts. ``max``: those of the image with the highest probability. ``mean``,
+        ``top-k-mean`` (of the ``top_k`` highest), ``attention`` (weights by ``attention.npz``).
+    frames
+        Of an instance with more frames, these many are scored, evenly spaced; 0: all.
+    intended
+        Which images it was made for.
+    series
+        Of a model of slices; None for one of single pictures.
     preprocessing
         With ``decode``, which packages made before it stood there have at the top.
     """
@@ -217,9 +254,13 @@ class Manifest(_Table):
     version: Annotated[str, Field(min_length=1)]
     parent: Sha256 | Literal[""] = ""
     training_data: Sha256
-    aggregation: Literal["max"] = "max"
+    aggregation: Literal["max", "mean", "top-k-mean", "attention"] = "max"
+    top_k: Annotated[int, Field(ge=1)] = 5
+    frames: Annotated[int, Field(ge=0)] = 0
     files: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")], Sha256]
     preprocessing: Annotated[PreprocessingSpec, _exactly(PreprocessingSpec, frozenset({"decode", "windows"}))]
+    intended: Intended = Intended()
+    series: Series | None = None
     calibration: Calibration
     findings: Annotated[tuple[FindingEntry, ...], Field(min_length=1)]
     metrics: tuple[Metric, ...] = ()

@@ -1,83 +1,21 @@
 """A model package on disk: a folder with manifest, model, domain and card, taken whole or not at all."""
 
 import hashlib
-import io
 import os
 import shutil
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-import onnx
-from google.protobuf.message import DecodeError
-from numpy.typing import NDArray
-
 from orthanc_al.domain.model import Finding, ModelRef
 from orthanc_al.errors import PackageRefusedError
-from orthanc_al.inference.head_swap import read_head
+from orthanc_al.inference.contents import PackageContents, read_contents, shape_faults
 from orthanc_al.inference.manifest import Manifest, parse_manifest
-from orthanc_al.methods.ood import Domain
 
 MANIFEST: Final = "manifest.toml"
 CARD: Final = "MODEL_CARD.md"
-MODEL: Final = "model.onnx"
-DOMAIN: Final = "ood.npz"
-POSTERIOR: Final = "head.npz"
-
-OUTPUTS: Final = ("logits", "embedding", "feature_map")
-"""Outputs of ``model.onnx``: shapes (n, k), (n, d) and (n, d, h, w)."""
-
-# What NumPy and zipfile raise on an archive that is none, is damaged, or holds something else.
-_UNREADABLE: Final = (
-    AttributeError,
-    EOFError,
-    KeyError,
-    NotImplementedError,
-    OSError,
-    TypeError,
-    ValueError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class PackageContents:
-    """What a package holds beside manifest and card.
-
-    Attributes
-    ----------
-    model
-        Bytes of ``model.onnx``.
-    domain
-        Of the embeddings; None where the package knows none, and then nothing is out of it.
-    covariance
-        Posterior covariance of each head's (weight, bias), float32, shape (k, d + 1, d + 1); None
-        where the head was not fitted with one.
-    """
-
-    model: bytes
-    domain: Domain | None = None
-    covariance: NDArray[np.float32] | None = None
-
-    def files(self) -> dict[str, bytes]:
-        """Return the bytes of each file by its name; the same contents give the same bytes."""
-        files = {MODEL: self.model}
-        if self.domain is not None:
-            arrays = {"mean": self.domain.mean, "precision": self.domain.precision}
-            files[DOMAIN] = _npz({**arrays, "limit": np.array(self.domain.limit)})
-        if self.covariance is not None:
-            files[POSTERIOR] = _npz({"covariance": self.covariance.astype(np.float32)})
-        return files
-
-    def digests(self) -> dict[str, str]:
-        """Return the SHA-256 of each file by its name, as the manifest states them."""
-        return {name: hashlib.sha256(data).hexdigest() for name, data in self.files().items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +58,8 @@ def load_package(folder: Path) -> ModelPackage:
     faults = list(_digest_faults(manifest, files))
     if faults:
         raise _refused(folder, faults)
-    contents = _contents({name: data for name, data in files.items() if data is not None}, faults)
-    faults += _shape_faults(manifest, contents)
+    contents = read_contents({name: data for name, data in files.items() if data is not None}, faults)
+    faults += shape_faults(manifest, contents)
     if faults:
         raise _refused(folder, faults)
     ref = ModelRef(manifest.name, manifest.version, _package_digest(text, manifest))
@@ -190,64 +128,6 @@ def _digest_faults(manifest: Manifest, files: Mapping[str, bytes | None]) -> lis
         elif hashlib.sha256(data).hexdigest() != manifest.files[name]:
             faults.append(f"{name} is not the file that the manifest describes (SHA-256 differs)")
     return faults
-
-
-def _contents(files: Mapping[str, bytes], faults: list[str]) -> PackageContents:
-    """Return what the files hold; what can't be read is left out and added to ``faults``."""
-    domain, covariance = None, None
-    try:
-        if DOMAIN in files:
-            arrays = _arrays(files[DOMAIN])
-            domain = Domain(arrays["mean"], arrays["precision"], float(arrays["limit"]))
-    except _UNREADABLE as error:
-        faults.append(f"{DOMAIN} can't be read ({error})")
-    try:
-        if POSTERIOR in files:
-            covariance = _arrays(files[POSTERIOR])["covariance"]
-    except _UNREADABLE as error:
-        faults.append(f"{POSTERIOR} can't be read ({error})")
-    return PackageContents(files[MODEL], domain, covariance)
-
-
-def _shape_faults(manifest: Manifest, contents: PackageContents) -> list[str]:
-    """Return where outputs and arrays do not fit the manifest or one another."""
-    try:
-        graph = onnx.load_model_from_string(contents.model).graph
-        if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in graph.initializer):
-            return [f"{MODEL} keeps weights in other files, which no digest holds"]
-        weight, bias = read_head(contents.model)
-    except (DecodeError, PackageRefusedError) as error:
-        return [f"{MODEL} can't be used ({error})"]
-    outputs = [value.name for value in graph.output]
-    faults = [f"{MODEL} has no output {name!r}" for name in OUTPUTS if name not in outputs]
-    if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
-        faults.append(f"{MODEL} has a head that is not all finite numbers")
-    k, d = len(manifest.findings), weight.shape[0]
-    if weight.shape != (d, k) or bias.shape != (k,):
-        faults.append(f"{MODEL} has a head of shape {weight.shape}, the manifest names {k} findings")
-    domain, covariance = contents.domain, contents.covariance
-    if domain is not None and not (
-        domain.mean.shape == (d,) and domain.precision.shape == (d, d) and domain.limit > 0
-    ):
-        faults.append(f"{DOMAIN} does not fit embeddings of length {d}")
-    if covariance is not None and covariance.shape != (k, d + 1, d + 1):
-        faults.append(f"{POSTERIOR} does not fit {k} heads on embeddings of length {d}")
-    return faults
-
-
-def _npz(arrays: Mapping[str, NDArray[np.generic]]) -> bytes:
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
-    return buffer.getvalue()
-
-
-def _arrays(data: bytes) -> dict[str, NDArray[np.float32]]:
-    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-        arrays = dict(archive)
-    for name, array in arrays.items():
-        if array.dtype.kind != "f" or not np.isfinite(array).all():
-            raise ValueError(f"{name} is not all finite numbers")
-    return arrays
 
 
 def _read(path: Path) -> bytes | None:

@@ -15,7 +15,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from orthanc_al.errors import ModelError, ProviderError
-from orthanc_al.inference.package import OUTPUTS
+from orthanc_al.inference.contents import OUTPUTS
 
 CUDA: Final = "CUDAExecutionProvider"
 CPU: Final = "CPUExecutionProvider"

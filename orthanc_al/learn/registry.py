@@ -10,9 +10,10 @@ import numpy as np
 
 from orthanc_al.domain import ModelRef
 from orthanc_al.errors import PackageRefusedError
+from orthanc_al.inference.contents import PackageContents
 from orthanc_al.inference.head_swap import swap_head
 from orthanc_al.inference.manifest import Calibration, Manifest, Metric, Origin
-from orthanc_al.inference.package import ModelPackage, PackageContents, write_package
+from orthanc_al.inference.package import ModelPackage, write_package
 from orthanc_al.inference.session import Session
 from orthanc_al.learn.card import model_card
 from orthanc_al.learn.finding_model import FindingModel, entry_of

@@ -151,6 +151,12 @@ def set_header(
     )
 
 
+def set_reason(connection: Connection, instance_id: str, reason: str) -> None:
+    """Write what is to be said of an image that stays one: why no model is for it, say."""
+    image = (instances.c.id == instance_id, instances.c.kind == "image")
+    connection.execute(update(instances).where(*image).values(reason=reason))
+
+
 def set_cleaned(connection: Connection, ids: Sequence[str]) -> None:
     """Write that the files of these instances are not in the spool any more."""
     connection.execute(update(instances).where(instances.c.id.in_(ids)).values(spooled=False))

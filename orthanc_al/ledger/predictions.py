@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, RowMapping, func, select, update
+from sqlalchemy import Connection, RowMapping, delete, func, select, update
 
 from orthanc_al.domain import ImageScore, ModelRef, Prediction, Region, Tier
+from orthanc_al.domain.geometry import SlicePlace
 from orthanc_al.ledger.engine import upsert
 from orthanc_al.ledger.schema import image_scores, predictions
 
@@ -68,11 +69,23 @@ def put_image_scores(connection: Connection, scores: Sequence[ScoredImage]) -> N
             "logits": [float(logit) for logit in scored.score.logits],
             "embedding": pack(scored.score.embedding),
             "regions": [_corners(region) for region in scored.score.regions],
+            "place": _numbers(scored.score.place),
             "decode_seconds": scored.decode_seconds,
             "run_seconds": scored.run_seconds,
         }
         keys = ["instance_id", "frame", "model_digest"]
         upsert(connection, image_scores, values, keys, [name for name in values if name not in keys])
+
+
+def drop_image_scores(connection: Connection, keys: Collection[tuple[str, str, int]]) -> None:
+    """Remove scores by model digest, instance id and frame: of slices that have no part in a result."""
+    for digest, instance_id, frame in keys:
+        key = (
+            image_scores.c.model_digest == digest,
+            image_scores.c.instance_id == instance_id,
+            image_scores.c.frame == frame,
+        )
+        connection.execute(delete(image_scores).where(*key))
 
 
 def image_scores_of(
@@ -91,6 +104,7 @@ def image_scores_of(
             logits=np.asarray(row["logits"], np.float32),
             embedding=unpack(row["embedding"]),
             regions=tuple(None if corners is None else Region(*corners) for corners in row["regions"]),
+            place=_place(row["place"]),
         )
         for row in connection.execute(query).mappings()
     ]
@@ -179,6 +193,17 @@ def unpack(packed: bytes) -> NDArray[np.float32]:
 
 def _corners(region: Region | None) -> list[float] | None:
     return None if region is None else [region.left, region.top, region.right, region.bottom]
+
+
+def _numbers(place: SlicePlace | None) -> list[float] | None:
+    return None if place is None else [*place.position, *place.orientation, place.rows, place.columns]
+
+
+def _place(numbers: list[float] | None) -> SlicePlace | None:
+    if numbers is None:
+        return None
+    x, y, z, a, b, c, d, e, f, rows, columns = numbers
+    return SlicePlace((x, y, z), (a, b, c, d, e, f), int(rows), int(columns))
 
 
 def _stored(row: RowMapping) -> StoredPrediction:

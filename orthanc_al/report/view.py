@@ -16,6 +16,7 @@ from orthanc_al.ledger.reports import Kind, OwnReport
 from orthanc_al.report.described import DescribedFinding
 from orthanc_al.report.result import Identity, ImageFinding, StudyFinding
 
+_MOST_IMAGES: Final = 20
 _SERIES_NUMBER: Final[Mapping[Kind, int]] = {"sr": 9801, "kos": 9802, "picture": 9805}
 
 
@@ -121,6 +122,9 @@ def finding_of(
     about = known[said.prediction.finding]
     decided = (said.instance_id, said.frame)
     scores = sorted(one.scores, key=lambda score: (score.instance_id, score.frame) != decided)
+    if len(scores) > _MOST_IMAGES:  # a report is read by people: of a stack of slices the highest are told
+        highest = sorted(scores[1:], key=lambda score: -float(score.logits[about.index]))
+        scores = [scores[0], *highest[: _MOST_IMAGES - 1]]
     return StudyFinding(
         tier=said.prediction.tier,
         std=said.prediction.std,

@@ -2,7 +2,8 @@
 
 from orthanc_al.score.images import score_images
 from orthanc_al.score.match import ModelUse
+from orthanc_al.score.scorer import Scorer
 from orthanc_al.score.shadow import ShadowStage
-from orthanc_al.score.stage import ScoreImageStage, Scorer, ScoreStage
+from orthanc_al.score.stage import ScoreImageStage, ScoreStage
 
 __all__ = ["ModelUse", "ScoreImageStage", "ScoreStage", "Scorer", "ShadowStage", "score_images"]

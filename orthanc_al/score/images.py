@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orthanc_al.domain import ImageScore, Region
-from orthanc_al.imaging.model_input import ModelInput, model_inputs
+from orthanc_al.imaging.model_input import ModelInput, inputs_of
+from orthanc_al.imaging.reading import MappedImage, map_image
 from orthanc_al.inference.region import class_activation, region
 from orthanc_al.inference.running import RunningModel
 from orthanc_al.ledger.predictions import ScoredImage
@@ -20,7 +21,12 @@ _BATCH: Final = 8
 
 
 def score_images(path: Path, instance_id: str, model: RunningModel) -> list[ScoredImage]:
-    """Return the scores of all frames of a Part 10 file.
+    """Return the scores of the frames of a Part 10 file; see `score_mapped`."""
+    return score_mapped(map_image(path), instance_id, model)
+
+
+def score_mapped(image: MappedImage, instance_id: str, model: RunningModel) -> list[ScoredImage]:
+    """Return the scores of an image's frames, of all or of as many as the package wants.
 
     Raises
     ------
@@ -29,8 +35,8 @@ def score_images(path: Path, instance_id: str, model: RunningModel) -> list[Scor
     ModelError
         The model gives no finite number.
     """
-    spec = model.package.manifest.preprocessing
-    inputs = model_inputs(path, spec)
+    manifest = model.package.manifest
+    inputs = inputs_of(image, manifest.preprocessing, frames=manifest.frames)
     scored: list[ScoredImage] = []
     while True:
         started = time.perf_counter()
@@ -52,7 +58,12 @@ def _run(
             for weight in model.head.T  # a column a finding
         )
         score = ImageScore(
-            instance_id, one.frame, outputs.logits[number], outputs.embedding[number], tuple(regions)
+            instance_id,
+            one.frame,
+            outputs.logits[number],
+            outputs.embedding[number],
+            tuple(regions),
+            one.place,
         )
         yield ScoredImage(score, model.package.ref.digest, decode_seconds, run_seconds)
 

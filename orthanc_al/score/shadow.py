@@ -14,7 +14,8 @@ from orthanc_al.ledger.shadow import ShadowScore
 from orthanc_al.observe import Clock, logger, now
 from orthanc_al.score.aggregate import aggregate
 from orthanc_al.score.match import ModelUse
-from orthanc_al.score.stage import Scorer
+from orthanc_al.score.scorer import Scorer
+from orthanc_al.score.series import arrange
 
 _ERROR: Final = 500
 _log = logger("score")
@@ -84,13 +85,18 @@ class ShadowStage:
         with self._ledger.read() as connection:
             images = instances.images_of(instances.of_study(connection, study.study_instance_uid))
         scores = []
-        for image in images:
+        for known in images:
+            image = self._scorer.image(known)
             try:
-                if self._scorer.no_match(use, image) is None:
+                if self._scorer.no_match(use, running, image) is None:
                     scores += [one.score for one in self._scorer.score(image, running)]
             except InstanceError:
                 continue  # the champion could not use it either
-        return aggregate(study, scores, running.package, self._clock()) if scores else []
+        series = {image.instance.id: image.instance.series_instance_uid or "" for image in images}
+        kind = running.package.manifest.series
+        if kind is not None:
+            scores = arrange(scores, series, placed=kind.placed).kept
+        return aggregate(study, scores, running.package, self._clock(), series) if scores else []
 
     def _compared(
         self,

@@ -7,19 +7,17 @@ from sqlalchemy import Connection
 
 from orthanc_al.domain import ImageScore, Study, StudyState
 from orthanc_al.errors import InstanceError, SpoolFileError
-from orthanc_al.imaging.header import body_part
-from orthanc_al.imaging.reading import read_header
-from orthanc_al.inference.running import Models, RunningModel
-from orthanc_al.ledger import Job, Ledger, Outcome, instances, models, predictions, shadow, studies
+from orthanc_al.inference.running import RunningModel
+from orthanc_al.ledger import Job, Ledger, Outcome, instances, predictions, shadow, studies
 from orthanc_al.ledger.instances import KnownInstance
 from orthanc_al.ledger.predictions import ScoredImage, StoredPrediction
 from orthanc_al.methods.urgency import Targets, unscored_read_by
 from orthanc_al.observe import Clock, logger, now
 from orthanc_al.pipeline import Step
 from orthanc_al.score.aggregate import aggregate
-from orthanc_al.score.images import score_images
-from orthanc_al.score.match import EAGER, ModelUse, no_match, reason_for_none
-from orthanc_al.spool import Spool
+from orthanc_al.score.match import ModelUse, is_eager, no_study_match, reason_for_none
+from orthanc_al.score.scorer import Scorer, SpooledImage
+from orthanc_al.score.series import arrange
 
 _SHADOW_WAITS = 5.0
 """Seconds that a candidate in shadow lets the studies that wait for a place go first."""
@@ -27,61 +25,8 @@ _SHADOW_WAITS = 5.0
 _log = logger("score")
 
 
-class Scorer:
-    """Runs the champions on images of the spool.
-
-    Parameters
-    ----------
-    ledger, spool
-        Where champions and images are.
-    running
-        Loads packages.
-    uses
-        Which model is for which images.
-    """
-
-    def __init__(self, ledger: Ledger, spool: Spool, running: Models, uses: Sequence[ModelUse]) -> None:
-        self._ledger = ledger
-        self._spool = spool
-        self._running = running
-        self.uses = uses
-
-    def champion(self, use: ModelUse) -> RunningModel | None:
-        """Return the live package of a model, None where none was ever installed."""
-        with self._ledger.read() as connection:
-            registered = models.champion(connection, use.name)
-        return None if registered is None else self._running.get(registered.folder, registered.ref)
-
-    def no_match(self, use: ModelUse, known: KnownInstance) -> str | None:
-        """Return why a model is not for an instance, None where it is.
-
-        Raises
-        ------
-        InstanceError, SpoolFileError
-            Its header can't be read.
-        """
-        modality = known.instance.modality or ""
-        reason = no_match(use, modality, "")
-        if reason is not None or not use.body_part:
-            return reason
-        header = read_header(self._spool.path(known.instance.id))
-        return no_match(use, modality, body_part(header))
-
-    def score(self, known: KnownInstance, model: RunningModel) -> list[ScoredImage]:
-        """Return the scores of all frames of an instance.
-
-        Raises
-        ------
-        UndecodableError
-            No grey pixels can be had.
-        SpoolFileError
-            Its file is not in the spool any more.
-        """
-        return score_images(self._spool.path(known.instance.id), known.instance.id, model)
-
-
 class ScoreImageStage:
-    """Scores images of `EAGER` modalities as they arrive."""
+    """Scores images as they arrive: those of `EAGER` modalities, and slices."""
 
     def __init__(self, ledger: Ledger, scorer: Scorer) -> None:
         self._ledger = ledger
@@ -91,29 +36,44 @@ class ScoreImageStage:
         """Score the instance that is the job's subject; outcome scored, later or unusable."""
         with self._ledger.read() as connection:
             known = instances.get(connection, job.subject)
-        if known is None or known.kind != "image" or known.instance.modality not in EAGER:
+        if known is None or known.kind != "image":
             return Outcome("later")
+        image = self._scorer.image(known)
         scored: list[ScoredImage] = []
         try:
             for use in self._scorer.uses:
-                model = self._scorer.champion(use)
-                if model is not None and self._scorer.no_match(use, known) is None:
-                    scored += self._scorer.score(known, model)
+                scored += self._score(use, image)
         except InstanceError as error:
             return _unusable(known, str(error))
         if not scored:
             return Outcome("later")
         return Outcome("scored", lambda connection: predictions.put_image_scores(connection, scored))
 
+    def _score(self, use: ModelUse, image: SpooledImage) -> list[ScoredImage]:
+        model = self._scorer.champion(use)
+        if model is None or not is_eager(image.known.instance.modality or "", model.package.manifest):
+            return []
+        return self._scorer.score(image, model) if self._scorer.no_match(use, model, image) is None else []
+
 
 @dataclass(slots=True)
 class _Findings:
-    """What scoring a study came to, gathered image by image."""
+    """What scoring a study came to, gathered image by image.
+
+    Attributes
+    ----------
+    remarks
+        What is to be said of images that stay images: why no model is for one, why a slice was left out.
+    left_out
+        Slices that have no part in the result: model digest, instance id and frame.
+    """
 
     made: list[StoredPrediction] = field(default_factory=list)
     scored: list[ScoredImage] = field(default_factory=list)
     unusable: dict[str, tuple[KnownInstance, str]] = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
+    remarks: dict[str, str] = field(default_factory=dict)
+    left_out: list[tuple[str, str, int]] = field(default_factory=list)
 
 
 class ScoreStage:
@@ -171,10 +131,33 @@ class ScoreStage:
             if model is None:
                 found.reasons.append(f"no package of the model {use.name} is installed")
                 continue
-            scores = self._scores(use, model, images, found)
-            if scores:
-                found.made += aggregate(study, scores, model.package, self._clock())
+            against = no_study_match(use, model.package.manifest, len(images))
+            if against is not None:
+                found.reasons.append(against)
+                continue
+            self._aggregate(study, use, model, images, found)
         return found
+
+    def _aggregate(
+        self,
+        study: Study,
+        use: ModelUse,
+        model: RunningModel,
+        images: Sequence[KnownInstance],
+        found: _Findings,
+    ) -> None:
+        """Add what one model says of a study."""
+        scores = self._scores(use, model, images, found)
+        series = {image.instance.id: image.instance.series_instance_uid or "" for image in images}
+        kind = model.package.manifest.series
+        if kind is not None:
+            arranged = arrange(scores, series, placed=kind.placed)
+            scores = arranged.kept
+            found.remarks |= arranged.remarks
+            found.reasons += arranged.left_out.values()
+            found.left_out += [(model.package.ref.digest, *key) for key in arranged.left_out]
+        if scores:
+            found.made += aggregate(study, scores, model.package, self._clock(), series)
 
     def _scores(
         self, use: ModelUse, model: RunningModel, images: Sequence[KnownInstance], found: _Findings
@@ -190,14 +173,17 @@ class ScoreStage:
         return scores
 
     def _score_one(
-        self, use: ModelUse, model: RunningModel, image: KnownInstance, found: _Findings
+        self, use: ModelUse, model: RunningModel, known: KnownInstance, found: _Findings
     ) -> list[ImageScore]:
+        image = self._scorer.image(known)
         try:
-            reason = self._scorer.no_match(use, image)
+            reason = self._scorer.no_match(use, model, image)
             scored = [] if reason is not None else self._scorer.score(image, model)
+            if reason is not None:
+                found.remarks.setdefault(known.instance.id, reason)
         except InstanceError as error:
             reason = str(error)
-            found.unusable[image.instance.id] = (image, reason)
+            found.unusable[known.instance.id] = (known, reason)
             scored = []
         except SpoolFileError:
             reason = "an image's file is not in the spool any more (storage.keep_days)"
@@ -223,6 +209,9 @@ class ScoreStage:
 
 def _write_images(connection: Connection, found: _Findings) -> None:
     predictions.put_image_scores(connection, found.scored)
+    predictions.drop_image_scores(connection, found.left_out)
+    for instance_id, remark in found.remarks.items():
+        instances.set_reason(connection, instance_id, remark)
     for image, reason in found.unusable.values():
         _mark_unusable(connection, image, reason)
 

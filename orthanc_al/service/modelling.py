@@ -2,6 +2,7 @@
 
 from zoneinfo import ZoneInfo
 
+from orthanc_al.domain.criteria import Criteria
 from orthanc_al.errors import ModelError
 from orthanc_al.inference import ModelPackage, Models, load_package
 from orthanc_al.ledger import Ledger, models
@@ -45,7 +46,7 @@ def install(settings: Settings, ledger: Ledger) -> list[str]:
 def uses(settings: Settings) -> tuple[ModelUse, ...]:
     """Return which model is for which studies."""
     return tuple(
-        ModelUse(load_package(model.package).ref.name, model.modality, model.body_part)
+        ModelUse(load_package(model.package).ref.name, Criteria(**model.model_dump(exclude={"package"})))
         for model in settings.models
     )
 

@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from sqlalchemy import select
 
+from orthanc_al.domain.criteria import Criteria
 from orthanc_al.ledger import Ledger
 from orthanc_al.ledger.schema import instances, jobs
 from orthanc_al.score.match import ModelUse
@@ -53,7 +54,7 @@ def test_mangled_data_sets_end_with_a_kind_and_a_reason(
     ledger: Ledger, tmp_path: Path, grey: NDArray[np.uint8], seed: int
 ) -> None:
     rng = random.Random(seed)
-    pipeline = Pipeline(ledger, tmp_path, ModelUse("tiny", ("CR", "DX")))
+    pipeline = Pipeline(ledger, tmp_path, ModelUse("tiny", Criteria(("CR", "DX"))))
     pipeline.install(tiny_package(tmp_path / "package"))
     path = tmp_path / "good.dcm"
     wrap(grey, 0).save_as(path, enforce_file_format=True)

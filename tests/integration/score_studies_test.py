@@ -8,6 +8,7 @@ from pydicom.uid import RLELossless
 from sqlalchemy import select
 
 from orthanc_al.domain import Grouping, StudyState, Tier
+from orthanc_al.domain.criteria import Criteria
 from orthanc_al.errors import SpoolFileError
 from orthanc_al.inference.manifest import Groups, GroupThresholds
 from orthanc_al.ledger import Job, Ledger, instances, models, predictions, selections, studies, trail
@@ -21,7 +22,7 @@ from tests.support.pipeline import TARGETS, Pipeline
 from tests.support.radiographs import radiographs, wrap
 from tests.support.tiny_package import tiny_package
 
-CHEST = ModelUse("tiny", ("CR", "DX"), ("CHEST",))
+CHEST = ModelUse("tiny", Criteria(("CR", "DX"), ("CHEST",)))
 
 
 @pytest.fixture
@@ -282,7 +283,7 @@ def test_an_instance_that_the_ledger_lacks_is_an_error_that_says_what_to_do(pipe
 def test_other_modalities_are_scored_when_their_study_is_complete_frame_by_frame(
     ledger: Ledger, tmp_path: Path, grey
 ):
-    pipeline = Pipeline(ledger, tmp_path, ModelUse("tiny", ("US",)))
+    pipeline = Pipeline(ledger, tmp_path, ModelUse("tiny", Criteria(("US",))))
     pipeline.install(tiny_package(tmp_path / "package"))
     film = wrap(grey, 1)
     film.Modality, film.NumberOfFrames, film.PixelData = "US", 11, grey.tobytes() * 10 + grey[::-1].tobytes()
@@ -316,7 +317,7 @@ def test_without_an_installed_package_the_study_says_so(ledger: Ledger, tmp_path
 def test_a_colour_image_among_others_does_not_keep_its_study_from_a_score(
     ledger: Ledger, tmp_path: Path, grey
 ):
-    pipeline = Pipeline(ledger, tmp_path, ModelUse("tiny", ("US",)))
+    pipeline = Pipeline(ledger, tmp_path, ModelUse("tiny", Criteria(("US",))))
     pipeline.install(tiny_package(tmp_path / "package"))
     for image, photometric in ((1, "MONOCHROME2"), (2, "PALETTE COLOR")):
         film = wrap(grey, 1, image=image)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from sqlalchemy import select
 
+from orthanc_al.domain.criteria import Criteria
 from orthanc_al.errors import ModelError
 from orthanc_al.inference.running import Models
 from orthanc_al.ledger import Ledger, models, predictions, shadow
@@ -20,7 +21,7 @@ from tests.support.pipeline import Pipeline
 from tests.support.radiographs import wrap
 from tests.support.tiny_package import tiny_package
 
-CHEST = ModelUse("tiny", ("CR", "DX"), ("CHEST",))
+CHEST = ModelUse("tiny", Criteria(("CR", "DX"), ("CHEST",)))
 
 
 class Night:

@@ -14,7 +14,8 @@ from orthanc_al.methods.urgency import Targets
 from orthanc_al.observe import Clock, now
 from orthanc_al.pipeline import Step
 from orthanc_al.score.match import ModelUse
-from orthanc_al.score.stage import ScoreImageStage, Scorer, ScoreStage
+from orthanc_al.score.scorer import Scorer
+from orthanc_al.score.stage import ScoreImageStage, ScoreStage
 from orthanc_al.spool import Spool
 from orthanc_al.triage.stage import TriageStage
 

@@ -10,24 +10,34 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from orthanc_al.domain.preprocessing import PreprocessingSpec
+from orthanc_al.inference.contents import PackageContents
 from orthanc_al.inference.manifest import Calibration, FindingEntry, Groups, Manifest, Origin, Thresholds
-from orthanc_al.inference.package import ModelPackage, PackageContents, write_package
+from orthanc_al.inference.package import ModelPackage, write_package
+from orthanc_al.methods.attention import Attention
 from orthanc_al.methods.calibration import Calibrator
 from orthanc_al.methods.ood import Domain
 
 CHANNELS = 4
 
 
-def tiny_model(size: int = 32, findings: int = 1, seed: int = 0, scale: float = 4.0) -> bytes:
-    """Return an ONNX model: input (n, 1, size, size), outputs logits, embedding and feature_map.
+def tiny_model(
+    size: int = 32,
+    findings: int = 1,
+    seed: int = 0,
+    scale: float = 4.0,
+    *,
+    channels: int = 1,
+    name: str = "image",
+) -> bytes:
+    """Return an ONNX model: input (n, channels, size, size), outputs logits, embedding and feature_map.
 
     ``logits = embedding @ head.weight + head.bias``, as the factory's packages have it.
     """
     random = np.random.default_rng(seed)
-    kernel = random.normal(size=(CHANNELS, 1, 4, 4)).astype(np.float32)
+    kernel = random.normal(size=(CHANNELS, channels, 4, 4)).astype(np.float32)
     weight = (scale * random.normal(size=(CHANNELS, findings))).astype(np.float32)
     nodes = [
-        helper.make_node("Conv", ["image", "conv.weight"], ["convolved"], strides=[4, 4]),
+        helper.make_node("Conv", [name, "conv.weight"], ["convolved"], strides=[4, 4]),
         helper.make_node("Relu", ["convolved"], ["feature_map"]),
         helper.make_node("GlobalAveragePool", ["feature_map"], ["pooled"]),
         helper.make_node("Flatten", ["pooled"], ["embedding"]),
@@ -42,7 +52,7 @@ def tiny_model(size: int = 32, findings: int = 1, seed: int = 0, scale: float = 
     graph = helper.make_graph(
         nodes,
         "tiny",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 1, size, size])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", channels, size, size])],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()],
         [
             numpy_helper.from_array(kernel, "conv.weight"),
@@ -67,20 +77,29 @@ def tiny_package(
     limit: float | None = None,
     findings: tuple[str, ...] = ("pneumonia",),
     groups: Groups | None = None,
+    preprocessing: PreprocessingSpec | None = None,
+    attention: Attention | None = None,
+    input_name: str = "image",
+    **manifest_keys: object,
 ) -> ModelPackage:
-    """Write a package that loads; with ``limit`` it has a domain about 0 that ends at that distance."""
+    """Write a package that loads; with ``limit`` it has a domain about 0 that ends at that distance.
+
+    Other keys of the manifest (``aggregation``, ``series``, ``intended`` ...) as the manifest takes them.
+    """
+    spec = preprocessing or PreprocessingSpec(size=size)
     domain = None
     if limit is not None:
         identity = np.eye(CHANNELS, dtype=np.float32)
         domain = Domain(np.zeros(CHANNELS, np.float32), identity, limit)
-    contents = PackageContents(tiny_model(size, len(findings), seed), domain)
+    network = tiny_model(spec.size, len(findings), seed, channels=spec.channels, name=input_name)
+    contents = PackageContents(network, domain, attention=attention)
     thresholds = Thresholds(operating=0.5, high=high, low=low, groups=groups)
     manifest = Manifest(
         name=name,
         version=version,
         training_data="0" * 64,
         files=contents.digests(),
-        preprocessing=PreprocessingSpec(size=size),
+        preprocessing=spec,
         calibration=Calibration(
             origin=Origin.FACTORY if low is None else Origin.SITE, by="a test", positives=0, negatives=0
         ),
@@ -95,5 +114,6 @@ def tiny_package(
             )
             for finding in findings
         ),
+        **manifest_keys,
     )
     return write_package(folder, manifest, contents, "# tiny\n")

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from orthanc_al.inference.package import OUTPUTS
+from orthanc_al.inference.contents import OUTPUTS
 from orthanc_al.learn.factory.network import Network
 
 _BATCH = 128

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from orthanc_al.errors import PackageRefusedError
+from orthanc_al.inference.contents import PackageContents
 from orthanc_al.inference.head_swap import read_head, swap_head
-from orthanc_al.inference.package import PackageContents
 from orthanc_al.inference.session import Session
 from orthanc_al.learn.finding_model import FindingModel, finding_models
 from orthanc_al.learn.finetune.examples import Examples, cached_inputs, examples_of

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from orthanc_al.errors import ModelError
-from orthanc_al.inference.package import OUTPUTS
+from orthanc_al.inference.contents import OUTPUTS
 
 _WEIGHTS: Final = {"Conv": (1, 2), "MatMul": (1,), "Gemm": (1, 2), "BatchNormalization": (1, 2)}
 """Which inputs of an operator are trained; the bias after a MatMul is that of an Add."""

@@ -89,6 +89,8 @@ image_scores = Table(
     Column("logits", JSON, nullable=False),
     Column("embedding", LargeBinary, nullable=False),  # float32, little endian
     Column("regions", JSON, nullable=False),  # a finding each: [left, top, right, bottom] or null
+    # Of a slice: position (3), orientation (6), rows, columns; null where it names no place.
+    Column("place", JSON),
     Column("decode_seconds", Float, nullable=False, default=0.0),
     Column("run_seconds", Float, nullable=False, default=0.0),
 )

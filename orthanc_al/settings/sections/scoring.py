@@ -14,6 +14,18 @@ class Model(Section):
     package: Path
     modality: tuple[str, ...] = ("CR", "DX")
     body_part: tuple[str, ...] = ()
+    view: tuple[str, ...] = ()
+    procedure: tuple[str, ...] = ()
+    station: tuple[str, ...] = ()
+    age: tuple[float, ...] = ()
+    images: tuple[int, ...] = ()
+
+    @field_validator("age", "images")
+    @classmethod
+    def _in_order(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if value and not (len(value) == 2 and 0 <= value[0] <= value[1]):
+            raise ValueError("give the least and the most, e.g. [18, 120]")
+        return value
 
 
 class Inference(Section):

@@ -13,8 +13,9 @@ import pytest
 
 from orthanc_al.errors import PackageRefusedError
 from orthanc_al.inference import package as packages
+from orthanc_al.inference.contents import PackageContents
 from orthanc_al.inference.head_swap import read_head, swap_head
-from orthanc_al.inference.package import PackageContents, load_package, write_package
+from orthanc_al.inference.package import load_package, write_package
 from orthanc_al.methods.ood import Domain
 from tests.support.tiny_package import CHANNELS, tiny_model, tiny_package
 

@@ -1,0 +1,169 @@
+"""What a model package holds beside manifest and card, and whether it fits together."""
+
+import hashlib
+import io
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+
+from orthanc_al.errors import PackageRefusedError
+from orthanc_al.inference.head_swap import read_head
+from orthanc_al.inference.manifest import Manifest
+from orthanc_al.methods.attention import Attention
+from orthanc_al.methods.ood import Domain
+
+MODEL: Final = "model.onnx"
+DOMAIN: Final = "ood.npz"
+POSTERIOR: Final = "head.npz"
+ATTENTION: Final = "attention.npz"
+
+OUTPUTS: Final = ("logits", "embedding", "feature_map")
+"""Outputs of ``model.onnx``: shapes (n, k), (n, d) and (n, d, h, w)."""
+
+# What NumPy and zipfile raise on an archive that is none, is damaged, or holds something else.
+_UNREADABLE: Final = (
+    AttributeError,
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    OSError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PackageContents:
+    """What a package holds beside manifest and card.
+
+    Attributes
+    ----------
+    model
+        Bytes of ``model.onnx``.
+    domain
+        Of the embeddings; None where the package knows none, and then nothing is out of it.
+    covariance
+        Posterior covariance of each head's (weight, bias), float32, shape (k, d + 1, d + 1); None
+        where the head was not fitted with one.
+    attention
+        Over a study's images; None where ``aggregation`` is another.
+    """
+
+    model: bytes
+    domain: Domain | None = None
+    covariance: NDArray[np.float32] | None = None
+    attention: Attention | None = None
+
+    def files(self) -> dict[str, bytes]:
+        """Return the bytes of each file by its name; the same contents give the same bytes."""
+        files = {MODEL: self.model}
+        if self.domain is not None:
+            arrays = {"mean": self.domain.mean, "precision": self.domain.precision}
+            files[DOMAIN] = _npz({**arrays, "limit": np.array(self.domain.limit)})
+        if self.covariance is not None:
+            files[POSTERIOR] = _npz({"covariance": self.covariance.astype(np.float32)})
+        if self.attention is not None:
+            arrays = {"projection": self.attention.projection, "weight": self.attention.weight}
+            files[ATTENTION] = _npz(arrays)
+        return files
+
+    def digests(self) -> dict[str, str]:
+        """Return the SHA-256 of each file by its name, as the manifest states them."""
+        return {name: hashlib.sha256(data).hexdigest() for name, data in self.files().items()}
+
+
+def read_contents(files: Mapping[str, bytes], faults: list[str]) -> PackageContents:
+    """Return what the files hold; what can't be read is left out and added to ``faults``."""
+    domain, covariance, attention = None, None, None
+    try:
+        if DOMAIN in files:
+            arrays = _arrays(files[DOMAIN])
+            domain = Domain(arrays["mean"], arrays["precision"], float(arrays["limit"]))
+    except _UNREADABLE as error:
+        faults.append(f"{DOMAIN} can't be read ({error})")
+    try:
+        if POSTERIOR in files:
+            covariance = _arrays(files[POSTERIOR])["covariance"]
+    except _UNREADABLE as error:
+        faults.append(f"{POSTERIOR} can't be read ({error})")
+    try:
+        if ATTENTION in files:
+            arrays = _arrays(files[ATTENTION])
+            attention = Attention(arrays["projection"], arrays["weight"])
+    except _UNREADABLE as error:
+        faults.append(f"{ATTENTION} can't be read ({error})")
+    return PackageContents(files[MODEL], domain, covariance, attention)
+
+
+def shape_faults(manifest: Manifest, contents: PackageContents) -> list[str]:
+    """Return where inputs, outputs and arrays do not fit the manifest or one another."""
+    try:
+        graph = onnx.load_model_from_string(contents.model).graph
+        if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in graph.initializer):
+            return [f"{MODEL} keeps weights in other files, which no digest holds"]
+        weight, bias = read_head(contents.model)
+    except (DecodeError, PackageRefusedError) as error:
+        return [f"{MODEL} can't be used ({error})"]
+    outputs = [value.name for value in graph.output]
+    faults = list(_input_faults(graph, manifest))
+    faults += [f"{MODEL} has no output {name!r}" for name in OUTPUTS if name not in outputs]
+    if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+        faults.append(f"{MODEL} has a head that is not all finite numbers")
+    k, d = len(manifest.findings), weight.shape[0]
+    if weight.shape != (d, k) or bias.shape != (k,):
+        faults.append(f"{MODEL} has a head of shape {weight.shape}, the manifest names {k} findings")
+    domain, covariance = contents.domain, contents.covariance
+    if domain is not None and not (
+        domain.mean.shape == (d,) and domain.precision.shape == (d, d) and domain.limit > 0
+    ):
+        faults.append(f"{DOMAIN} does not fit embeddings of length {d}")
+    if covariance is not None and covariance.shape != (k, d + 1, d + 1):
+        faults.append(f"{POSTERIOR} does not fit {k} heads on embeddings of length {d}")
+    return [*faults, *_attention_faults(contents.attention, manifest, d)]
+
+
+def _input_faults(graph: onnx.GraphProto, manifest: Manifest) -> Iterator[str]:
+    """Yield why what the preprocessing makes can't go into the model; the input's name is free."""
+    weights = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in weights]
+    if len(inputs) != 1:
+        yield f"{MODEL} has {len(inputs)} inputs, one is fed"
+        return
+    spec = manifest.preprocessing
+    wanted = (spec.channels, spec.size, spec.size)
+    shape = tuple(dim.dim_value for dim in inputs[0].type.tensor_type.shape.dim)
+    if len(shape) != 4 or any(there not in (0, one) for there, one in zip(shape[1:], wanted, strict=True)):
+        yield f"{MODEL} takes an input of shape {shape}, the preprocessing makes {('n', *wanted)}"
+
+
+def _attention_faults(attention: Attention | None, manifest: Manifest, d: int) -> Iterator[str]:
+    if (attention is not None) != (manifest.aggregation == "attention"):
+        yield f"{ATTENTION} is there if and only if aggregation is attention"
+    elif attention is not None:
+        m = attention.weight.shape[0] if attention.weight.ndim == 1 else -1
+        if attention.projection.shape != (m, d):
+            yield f"{ATTENTION} does not fit embeddings of length {d}"
+
+
+def _npz(arrays: Mapping[str, NDArray[np.generic]]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def _arrays(data: bytes) -> dict[str, NDArray[np.float32]]:
+    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+        arrays = dict(archive)
+    for name, array in arrays.items():
+        if array.dtype.kind != "f" or not np.isfinite(array).all():
+            raise ValueError(f"{name} is not all finite numbers")
+    return arrays

@@ -1,0 +1,99 @@
+"""Runs the champions on images of the spool."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+from orthanc_al.domain.criteria import Criteria, Traits
+from orthanc_al.imaging.header import traits_of
+from orthanc_al.imaging.reading import MappedImage, map_image
+from orthanc_al.inference.running import Models, RunningModel
+from orthanc_al.ledger import Ledger, models
+from orthanc_al.ledger.instances import KnownInstance
+from orthanc_al.ledger.predictions import ScoredImage
+from orthanc_al.score.images import score_mapped
+from orthanc_al.score.match import ModelUse, no_match
+from orthanc_al.spool import Spool
+
+
+class SpooledImage:
+    """An image of the spool: read when it is looked at, once for all models.
+
+    What it is asked for raises `InstanceError` where the file can't be read, and `SpoolFileError` where it
+    is not there.
+    """
+
+    def __init__(self, known: KnownInstance, path: Path) -> None:
+        self.known = known
+        self._path = path
+
+    @cached_property
+    def mapped(self) -> MappedImage:
+        """The data set, its pixels left in the file."""
+        return map_image(self._path)
+
+    @cached_property
+    def traits(self) -> Traits:
+        """What a model may ask of it."""
+        return traits_of(self.mapped.header)
+
+
+class Scorer:
+    """Runs the champions on images of the spool.
+
+    Parameters
+    ----------
+    ledger, spool
+        Where champions and images are.
+    running
+        Loads packages.
+    uses
+        Which model is for which images.
+    """
+
+    def __init__(self, ledger: Ledger, spool: Spool, running: Models, uses: Sequence[ModelUse]) -> None:
+        self._ledger = ledger
+        self._spool = spool
+        self._running = running
+        self.uses = uses
+
+    def champion(self, use: ModelUse) -> RunningModel | None:
+        """Return the live package of a model, None where none was ever installed."""
+        with self._ledger.read() as connection:
+            registered = models.champion(connection, use.name)
+        return None if registered is None else self._running.get(registered.folder, registered.ref)
+
+    def image(self, known: KnownInstance) -> SpooledImage:
+        """Return an instance's image; nothing is read yet."""
+        return SpooledImage(known, self._spool.path(known.instance.id))
+
+    @staticmethod
+    def no_match(use: ModelUse, model: RunningModel, image: SpooledImage) -> str | None:
+        """Return why a model is not for an image, None where it is.
+
+        Raises
+        ------
+        InstanceError, SpoolFileError
+            Its header can't be read.
+        """
+        manifest, instance = model.package.manifest, image.known.instance
+        traits = Traits(instance.modality or "")
+        reason = no_match(ModelUse(use.name, Criteria(use.criteria.modality)), None, traits)
+        if reason is not None:
+            return reason  # without a look into the file
+        if not (use.criteria.modality_alone and manifest.intended.criteria.modality_alone):
+            traits = image.traits
+        return no_match(use, manifest, traits, instance.sop_class_uid)
+
+    @staticmethod
+    def score(image: SpooledImage, model: RunningModel) -> list[ScoredImage]:
+        """Return the scores of an image's frames.
+
+        Raises
+        ------
+        UndecodableError
+            No grey pixels can be had.
+        SpoolFileError
+            Its file is not in the spool any more.
+        """
+        return score_mapped(image.mapped, image.known.instance.id, model)

@@ -1,0 +1,278 @@
+"""Decode: a film from the file to the model's input, against stock pydicom and by threads; a CT to its score.
+
+The stock contestant reads with pydicom, decodes with the fastest of the plugins that are installed (the
+extra ``bench`` brings gdcm and openjpeg), and prepares by the same preprocessing. What a film's
+milliseconds go to is printed by ``python -m tests.bench.decoding``.
+"""
+
+import copy
+import functools
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import imagecodecs
+import numpy as np
+import pydicom
+from pydicom import uid
+from pydicom.encaps import encapsulate
+from pydicom.pixels.decoders.base import get_decoder
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import func, select
+
+from orthanc_al.dicom import Peer
+from orthanc_al.domain.preprocessing import Decode, PreprocessingSpec
+from orthanc_al.imaging import codecs
+from orthanc_al.imaging.decode import Wanted, stored_frames
+from orthanc_al.imaging.model_input import model_inputs
+from orthanc_al.imaging.preprocess import preprocess
+from orthanc_al.imaging.reading import map_image
+from orthanc_al.inference import load_package
+from orthanc_al.inference.session import Session
+from orthanc_al.ledger.schema import predictions
+from tests.bench.sending import CALLING_AE, Payload, send
+from tests.bench.series import Series, Step, rotated
+from tests.bench.watching import quiesce
+from tests.support.ct import ct_package, ct_slices
+from tests.support.site import PACKAGE, Site, peer
+from tests.support.synthetic import film
+
+OURS: Final = "orthanc_al"
+SLICES: Final = 300
+_FILMS: Final = 4  # a turn
+
+_ENCODERS: Final[Mapping[uid.UID, Callable[[Any], bytes]]] = {
+    uid.JPEGLosslessSV1: imagecodecs.ljpeg_encode,
+    uid.JPEGLSLossless: imagecodecs.jpegls_encode,
+    uid.JPEG2000Lossless: lambda pixels: bytes(
+        imagecodecs.jpeg2k_encode(pixels, level=0, codecformat="j2k", reversible=True)
+    ),
+    uid.HTJ2KLossless: imagecodecs.htj2k_encode,
+}
+_AGAINST_STOCK: Final[Sequence[tuple[uid.UID, Decode]]] = (
+    (uid.JPEGLosslessSV1, "full"),
+    (uid.JPEG2000Lossless, "half"),
+    (uid.HTJ2KLossless, "half"),
+)
+
+
+def measure(folder: Path, rounds: int, step: Step) -> list[Series]:
+    """Take decode + prepare against stock pydicom, then two threads against one, then the CT."""
+    paths = _films(folder / "films")
+    stock = {
+        (syntax, decode): Series(f"decode + prepare a film 3000 x 2500, {_name(syntax)}, {decode}", "films/s")
+        for syntax, decode in _AGAINST_STOCK
+    }
+    threads = {
+        syntax: Series(f"decode + prepare films, {_name(syntax)}, two threads against one", "films/s")
+        for syntax in _ENCODERS
+    }
+    volume = Series(
+        f"last acknowledgement to the study's score, CT of {SLICES} slices", "s", higher_is_better=False
+    )
+    with ExitStack() as stack:
+        site = _Volumes(folder, stack)
+        for number in range(rounds):
+            for (syntax, decode), series in stock.items():
+                _against_stock(series, paths[syntax], _spec(decode), number)
+            for syntax, series in threads.items():
+                _threads(series, paths[syntax], number)
+            volume.add(OURS, site.wait_for_score(number))
+            step()
+    return [*stock.values(), *threads.values(), volume]
+
+
+def _name(syntax: uid.UID) -> str:
+    return {
+        uid.JPEGLosslessSV1: "JPEG Lossless",
+        uid.JPEGLSLossless: "JPEG-LS",
+        uid.JPEG2000Lossless: "JPEG 2000",
+        uid.HTJ2KLossless: "HTJ2K",
+        uid.RLELossless: "RLE",
+        uid.ExplicitVRLittleEndian: "uncompressed",
+    }[syntax]
+
+
+def _spec(decode: Decode) -> PreprocessingSpec:
+    return replace(load_package(PACKAGE).manifest.preprocessing, decode=decode)
+
+
+def _films(folder: Path) -> dict[uid.UID, Path]:
+    """Write one film of smooth noise, 12 bits in 16, in each syntax."""
+    folder.mkdir(parents=True, exist_ok=True)
+    plain = film(np.random.default_rng(3))
+    random = np.random.default_rng(4)
+    coarse = np.kron(random.normal(2000, 500, (60, 50)), np.ones((50, 50)))
+    pixels = np.clip(coarse + random.normal(0, 8, coarse.shape), 0, 4095).astype(np.uint16)
+    plain.PixelData = pixels.tobytes()
+    paths = {uid.ExplicitVRLittleEndian: _saved(plain, folder / "plain.dcm")}
+    for syntax, encode in _ENCODERS.items():
+        packed = copy.deepcopy(plain)
+        packed.file_meta.TransferSyntaxUID = syntax
+        packed.PixelData = encapsulate([encode(pixels)])
+        packed["PixelData"].VR = "OB"
+        paths[syntax] = _saved(packed, folder / f"{syntax}.dcm")
+    rle = copy.deepcopy(plain)
+    rle.compress(uid.RLELossless)
+    paths[uid.RLELossless] = _saved(rle, folder / "rle.dcm")
+    return paths
+
+
+def _saved(dataset: Any, path: Path) -> Path:
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+def _ours(path: Path, spec: PreprocessingSpec) -> None:
+    for _ in model_inputs(path, spec):
+        pass
+
+
+def _stock(path: Path, plugin: str, spec: PreprocessingSpec) -> None:
+    dataset = pydicom.dcmread(path)
+    decoder = get_decoder(dataset.file_meta.TransferSyntaxUID)
+    pixels, _ = decoder.as_array(dataset, raw=True, decoding_plugin=plugin)
+    preprocess(pixels, spec)
+
+
+def _best_plugin(path: Path, spec: PreprocessingSpec) -> str | None:
+    """Return the fastest plugin of pydicom's own for a file; None where none takes it."""
+    decoder = get_decoder(pydicom.dcmread(path).file_meta.TransferSyntaxUID)
+    taken: dict[str, float] = {}
+    for plugin in decoder.available_plugins:
+        if plugin == codecs.PLUGIN:
+            continue
+        try:
+            _stock(path, plugin, spec)
+            taken[plugin] = _timed(functools.partial(_stock, path, plugin, spec))
+        except Exception as error:
+            warnings.warn(f"{plugin}: {type(error).__name__}", stacklevel=2)
+    return min(taken, key=lambda plugin: taken[plugin]) if taken else None
+
+
+def _timed(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def _against_stock(series: Series, path: Path, spec: PreprocessingSpec, number: int) -> None:
+    codecs.register()
+    works: dict[str, Callable[[], None]] = {OURS: functools.partial(_ours, path, spec)}
+    plugin = _best_plugin(path, spec)
+    if plugin is not None:
+        works[f"pydicom with {plugin}"] = functools.partial(_stock, path, plugin, spec)
+    for who, work in rotated(works, number):
+        series.add(who, _FILMS / _timed(functools.partial(_repeat, work, _FILMS)))
+    series.led_by(OURS)
+
+
+def _repeat(work: Callable[[], None], times: int) -> None:
+    for _ in range(times):
+        work()
+
+
+def _threads(series: Series, path: Path, number: int) -> None:
+    work = functools.partial(_ours, path, _spec("full"))
+
+    def by(count: int) -> None:
+        crew = [threading.Thread(target=_repeat, args=(work, _FILMS // count)) for _ in range(count)]
+        for thread in crew:
+            thread.start()
+        for thread in crew:
+            thread.join()
+
+    for who, count in rotated({f"{OURS}, two threads": 2, "one thread": 1}, number):
+        series.add(who, _FILMS / _timed(functools.partial(by, count)))
+    series.led_by(f"{OURS}, two threads")
+
+
+class _Volumes:
+    """Our service with a model of slices; studies are complete by their count."""
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        package = ct_package(folder / "ct package")
+        site = Site(
+            folder / "ct house",
+            [peer("bench", CALLING_AE, 1, "source")],
+            {
+                "models": [{"package": str(package.folder), "modality": ["CT"]}],
+                "assemble": {"quiet_seconds": {"default": 30}},
+                "review": {"budget_per_day": 0, "audit_fraction": 0},
+            },
+        )
+        site.start()
+        stack.callback(site.stop)
+        self._ledger = stack.enter_context(site.ledger())
+        self._peer = Peer("us", "ORTHANC_AL", "127.0.0.1", site.port)
+
+    def wait_for_score(self, number: int) -> float:
+        """Send a CT and return the seconds from the last acknowledgement until its score is in the ledger."""
+        payloads = list(self._payloads(number))
+        quiesce(self._ledger)
+        before = self._scored()
+        sent = send(payloads, self._peer)
+        while self._scored() == before:
+            if time.perf_counter() - sent.acknowledged_at > 300:
+                raise RuntimeError("the CT was not scored within five minutes")
+            time.sleep(0.01)
+        return time.perf_counter() - sent.acknowledged_at
+
+    @staticmethod
+    def _payloads(number: int) -> Iterator[Payload]:
+        for dataset in ct_slices(1000 + number, SLICES, size=512):
+            dataset.NumberOfStudyRelatedInstances = SLICES
+            yield Payload.of(dataset)
+
+    def _scored(self) -> int:
+        with self._ledger.read() as connection:
+            studies = select(func.count(predictions.c.study_instance_uid.distinct()))
+            return int(connection.execute(studies).scalar_one())
+
+
+# --- where the milliseconds go ---------------------------------------------------------------------
+
+
+def main() -> None:
+    """Print, by syntax, the milliseconds of each step: the best of five."""
+    table = Table(title="A film of 3000 x 2500 x 16 bit, milliseconds")
+    for column in ("syntax", "decode", "read", "decode", "prepare", "run", "all"):
+        table.add_column(column, justify="right")
+    package = load_package(PACKAGE)
+    session = Session(package.contents.model)
+    with tempfile.TemporaryDirectory() as folder:
+        for syntax, path in _films(Path(folder)).items():
+            for decode in ("full", "half", "quarter") if syntax in codecs.REDUCIBLE else ("full",):
+                table.add_row(_name(syntax), decode, *_milliseconds(path, _spec(decode), session))
+    Console(width=120).print(table)
+
+
+def _milliseconds(path: Path, spec: PreprocessingSpec, session: Session) -> list[str]:
+    def read() -> None:
+        map_image(path)
+
+    def decode() -> None:
+        for frame in stored_frames(map_image(path), wanted=Wanted(spec.decode, spec.size)):
+            frame.pixels[::512].sum()
+
+    (one,) = model_inputs(path, spec)
+    reading, decoding = _best(read), _best(decode)
+    preparing = _best(functools.partial(_ours, path, spec))
+    running = _best(lambda: session.run(one.pixels[np.newaxis]))
+    steps = (reading, max(decoding - reading, 0.0), max(preparing - decoding, 0.0), running)
+    return [f"{1000 * seconds:.1f}" for seconds in (*steps, sum(steps))]
+
+
+def _best(work: Callable[[], object]) -> float:
+    return min(_timed(work) for _ in range(5))
+
+
+if __name__ == "__main__":
+    main()
