@@ -125,7 +125,8 @@ def _auc(finding: str, p: Vector, y: NDArray[np.bool_], pi: Vector) -> Point | N
         return weighted_auc(p[rows], y[rows], pi[rows]) if 0 < y[rows].sum() < rows.size else float("nan")
 
     low, high = _bootstrap(y.size, auc)
-    return Point("auc", auc(np.arange(y.size)), y.size, finding=finding, low=low, high=high)
+    said = "area under the ROC curve"
+    return Point("auc", auc(np.arange(y.size)), y.size, finding=finding, low=low, high=high, reason=said)
 
 
 def _bootstrap(size: int, of: Callable[[NDArray[np.int64]], float]) -> tuple[float | None, float | None]:

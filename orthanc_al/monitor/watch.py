@@ -134,7 +134,14 @@ def embeddings(reference: Sample, today: Sample, alpha: float) -> list[Point]:
             f"{before:.2f}",
             hint,
         ),
-        _test("embedding_energy", apart, today.size, alpha, "the studies' embeddings lie elsewhere", hint),
+        _test(
+            "embedding_energy",
+            apart,
+            today.size,
+            alpha,
+            "energy distance of the studies' embeddings from the reference's",
+            hint,
+        ),
     ]
 
 

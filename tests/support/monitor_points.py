@@ -23,7 +23,7 @@ def points_of(day: int, days: int, draw: random.Random) -> list[Point]:
             43,
             p_value=p,
             alarm=last,
-            reason=f"the studies' embeddings lie elsewhere (p = {p:.2g})"
+            reason=f"energy distance of the studies' embeddings from the reference's (p = {p:.2g})"
             + (": a scanner, a protocol or the patients may have changed" if last else ""),
         ),
         Point(
