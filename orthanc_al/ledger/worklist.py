@@ -4,162 +4,35 @@ Both time and order are those in ``studies``, which are neutral for a blind stud
 comes through `orthanc_al.ledger.curtain`.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, fields
-from enum import StrEnum
+from collections.abc import Collection, Sequence
+from dataclasses import fields
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final
 
 from sqlalchemy import (
-    Boolean,
     ColumnElement,
     Connection,
     RowMapping,
+    TextClause,
     and_,
     func,
-    literal_column,
     or_,
     select,
+    text,
     tuple_,
 )
 
 from orthanc_al.domain import StudyState, Tier
 from orthanc_al.ledger import curtain
+from orthanc_al.ledger.entries import Entry, Filter, Listed, Page, Result
 from orthanc_al.ledger.schema import predictions, selections, studies
 from orthanc_al.ledger.schema.studies import ON_WORKLIST
 
+__all__ = ["Entry", "Filter", "Listed", "Page", "Result"]
+
+_CLOSED: Final = tuple(state.value for state in StudyState if not state.on_worklist)
 _SEARCHED: Final = (studies.c.patient_name, studies.c.patient_id, studies.c.accession_number)
-
-
-class Listed(StrEnum):
-    """Which studies are listed: those that somebody still has to read, those read or expired, or both."""
-
-    OPEN = "open"
-    CLOSED = "closed"
-    ALL = "all"
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """What a reader wants to see; empty fields let everything through.
-
-    Attributes
-    ----------
-    text
-        Part of a patient's name or ID, or of an accession number; case does not matter.
-    tier
-        The tier as shown: a blind study is found under ``none``.
-    """
-
-    modality: str = ""
-    tier: Tier | None = None
-    text: str = ""
-    listed: Listed = Listed.OPEN
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What the model says of a study, as far as it may be shown.
-
-    Attributes
-    ----------
-    probability
-        Calibrated, in [0, 1].
-    std
-        Standard deviation of the logit.
-    ood
-        Distance from the model's domain; above 1 is outside.
-    read_by
-        Minutes since 1970 that this finding alone would give, None before triage.
-    scored_at
-        Seconds since 1970, UTC.
-    """
-
-    revision: int
-    model_name: str
-    model_version: str
-    model_digest: str
-    finding: str
-    probability: float
-    std: float
-    ood: float
-    tier: Tier
-    why: str
-    read_by: int | None
-    images: int
-    scored_at: float
-
-    @property
-    def outside_domain(self) -> bool:
-        """Whether the model was not made for such an image."""
-        return self.ood > 1
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A line of the worklist.
-
-    Attributes
-    ----------
-    state, tier, why
-        As shown. Without a result ``why`` is the same for all studies of the same order priority.
-    reason
-        Why there is no score, where that is known.
-    revision
-        Counts the study's distinct instances: a read is of one revision.
-    arrived_at, completed_at, closed_at
-        Seconds since 1970, UTC.
-    read_by
-        Minutes since 1970, UTC.
-    result
-        The finding that decided the place; None where there is none, or none to be shown.
-    asked
-        Whether the radiologist is asked for a read of this study.
-    """
-
-    study_instance_uid: str
-    patient_name: str
-    patient_id: str
-    birth_date: str
-    sex: str
-    accession_number: str
-    description: str
-    study_date: str
-    modality: str
-    body_part: str
-    station: str
-    state: StudyState
-    reason: str
-    revision: int
-    priority: str
-    arrived_at: float
-    completed_at: float | None
-    closed_at: float | None
-    read_by: int
-    tier: Tier
-    why: str
-    result: Result | None
-    asked: bool
-    orthanc_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """A part of the worklist.
-
-    Attributes
-    ----------
-    total
-        How many studies the filter lets through.
-    tiers
-        How many there are of each tier if the filter's own tier is left aside.
-    """
-
-    entries: Sequence[Entry]
-    total: int
-    offset: int
-    tiers: Mapping[Tier, int]
 
 
 # What a line takes from its row as it stands; the other fields are computed.
@@ -215,7 +88,7 @@ def following(connection: Connection, study_instance_uid: str, modality: str = "
     """
     place = (studies.c.read_by, studies.c.arrived_at, studies.c.study_instance_uid)
     here = connection.execute(select(*place).where(place[2] == study_instance_uid)).first()
-    conditions = [is_open(), place[2] != study_instance_uid]
+    conditions: list[ColumnElement[bool] | TextClause] = [is_open(), place[2] != study_instance_uid]
     if modality:
         conditions.append(studies.c.modality == modality)
     query = _studies_as_shown().order_by(*place).limit(1)
@@ -258,20 +131,20 @@ def results(connection: Connection, uids: Collection[str]) -> dict[str, list[Res
     }
 
 
-def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = []
+def _conditions(wanted: Filter) -> list[ColumnElement[bool] | TextClause]:
+    conditions: list[ColumnElement[bool] | TextClause] = []
     if wanted.listed is not Listed.ALL:
-        conditions.append(is_open() if wanted.listed is Listed.OPEN else ~is_open())
+        conditions.append(is_open() if wanted.listed is Listed.OPEN else studies.c.state.in_(_CLOSED))
     if wanted.modality:
         conditions.append(studies.c.modality == wanted.modality)
-    if text := wanted.text.strip():
-        conditions.append(or_(*(column.icontains(text, autoescape=True) for column in _SEARCHED)))
+    if part := wanted.text.strip():
+        conditions.append(or_(*(column.icontains(part, autoescape=True) for column in _SEARCHED)))
     return conditions
 
 
-def is_open() -> ColumnElement[bool]:
+def is_open() -> TextClause:
     """Whether somebody still has to read it, in the words that the index of the reading order is kept by."""
-    return literal_column(f"studies.{ON_WORKLIST}", Boolean)
+    return text(f"studies.{ON_WORKLIST}")
 
 
 def entries(connection: Connection, uids: Collection[str]) -> dict[str, Entry]:
