@@ -1,7 +1,7 @@
 """A DICOM peer, and whether it is there."""
 
 import ssl
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from orthanc_al.dicom.association import Association, Proposal
@@ -26,6 +26,8 @@ class Peer:
         How many we may have with it at once, to send.
     timeout_seconds
         How long it may take for an answer.
+    transfer_syntaxes
+        Which it takes, where that is configured; empty: it is asked.
     commitment
         Whether it is asked to commit itself to what we send (PS3.4 annex J).
     tls
@@ -39,6 +41,7 @@ class Peer:
     roles: Collection[str] = ()
     associations: int = 1
     timeout_seconds: float = 60.0
+    transfer_syntaxes: Sequence[str] = ()
     commitment: bool = False
     tls: ssl.SSLContext | None = None
 

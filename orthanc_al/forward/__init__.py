@@ -4,5 +4,6 @@ from orthanc_al.forward.breaker import Trouble
 from orthanc_al.forward.cleaning import clean
 from orthanc_al.forward.commitment import Commitments
 from orthanc_al.forward.forwarder import Forwarder
+from orthanc_al.forward.learning import Syntaxes
 
-__all__ = ["Commitments", "Forwarder", "Trouble", "clean"]
+__all__ = ["Commitments", "Forwarder", "Syntaxes", "Trouble", "clean"]

@@ -2,10 +2,11 @@
 
 from orthanc_al.receive.archive import Archive
 from orthanc_al.receive.intake import Intake
+from orthanc_al.receive.preference import Preference
 from orthanc_al.receive.recorder import Recorder
 from orthanc_al.receive.recovery import recover
 from orthanc_al.receive.session import Session
 from orthanc_al.receive.storage_scp import Listener
 from orthanc_al.receive.watcher import Watcher
 
-__all__ = ["Archive", "Intake", "Listener", "Recorder", "Session", "Watcher", "recover"]
+__all__ = ["Archive", "Intake", "Listener", "Preference", "Recorder", "Session", "Watcher", "recover"]

@@ -31,6 +31,7 @@ def ae(settings: Settings, peer: PeerSettings) -> Peer:
         peer.roles,
         associations=peer.associations,
         timeout_seconds=peer.timeout_seconds,
+        transfer_syntaxes=peer.transfer_syntaxes,
         commitment=peer.commitment,
         tls=_tls(settings, as_server=False) if peer.tls else None,
     )

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from orthanc_al.forward import Commitments, Forwarder, Trouble
+from orthanc_al.forward import Commitments, Forwarder, Syntaxes, Trouble
 from orthanc_al.ledger import Ledger, destinations
 from orthanc_al.observe import logger
 from orthanc_al.service import building
@@ -27,11 +27,8 @@ def run(settings: Settings, ledger: Ledger, stop: threading.Event, detail: dict[
         destinations.back(connection, sorted(destinations.known(connection)))
     forwarder = build(settings, ledger)
     forwarder.start()
-    asking = Commitments(
-        ledger, [building.ae(settings, peer) for peer in settings.dicom.peers], settings.dicom.ae_title, stop
-    )
-    beside = threading.Thread(target=asking.run, name="commitment", daemon=True)
-    beside.start()
+    for beside in _beside(settings, ledger, stop):
+        threading.Thread(target=beside.run, name=type(beside).__name__, daemon=True).start()
     detail.update(state="ready")
     told: Mapping[str, Trouble] = {}
     while forwarder.is_alive() and not stop.wait(_TROUBLE_SECONDS):
@@ -40,6 +37,14 @@ def run(settings: Settings, ledger: Ledger, stop: threading.Event, detail: dict[
         told = _tell(ledger, told, troubles)
     stop.set()  # a line that ended by a slip ends the process: the supervisor starts a whole one
     forwarder.stop()
+
+
+def _beside(settings: Settings, ledger: Ledger, stop: threading.Event) -> tuple[Commitments, Syntaxes]:
+    """Return what talks with peers of other things than deliveries."""
+    peers = [building.ae(settings, peer) for peer in settings.dicom.peers]
+    title = settings.dicom.ae_title
+    places = [peer for peer in peers if "destination" in peer.roles]
+    return Commitments(ledger, peers, title, stop), Syntaxes(ledger, places, title, stop)
 
 
 def _tell(

@@ -4,7 +4,7 @@ import threading
 from typing import Any
 
 from orthanc_al.ledger import Ledger
-from orthanc_al.receive import Listener
+from orthanc_al.receive import Listener, Preference
 from orthanc_al.service import building, ports
 from orthanc_al.settings import Settings
 
@@ -26,6 +26,7 @@ def run(settings: Settings, ledger: Ledger, stop: threading.Event, detail: dict[
 
 def build(settings: Settings, ledger: Ledger) -> Listener:
     """Return the listener."""
+    places = [building.ae(settings, peer) for peer in settings.dicom.peers if "destination" in peer.roles]
     return Listener(
         ae_title=settings.dicom.ae_title,
         host=settings.dicom.host,
@@ -37,6 +38,7 @@ def build(settings: Settings, ledger: Ledger) -> Listener:
         destinations=building.names(settings, "destination"),
         maximum_associations=settings.dicom.max_associations,
         data_path=settings.receive.data_path,
+        preference=Preference(ledger, places) if places else None,
         tls=building.listening_tls(settings),
         tls_port=settings.dicom.tls.port,
     )

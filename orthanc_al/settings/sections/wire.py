@@ -23,6 +23,7 @@ class Peer(Section):
     roles: tuple[Role, ...]
     associations: Annotated[int, Field(ge=1, le=16)] = 2
     timeout_seconds: Annotated[float, Field(gt=0, le=3600)] = 60
+    transfer_syntaxes: tuple[Annotated[str, Field(pattern=r"^[0-9.]{1,64}$")], ...] = ()
     commitment: bool = False
     tls: bool = False
 
