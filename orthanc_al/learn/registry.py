@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Final
 
@@ -62,9 +62,9 @@ def make_package(
     bias = np.array([model.bias for model in models], np.float32)
     covariances = [model.covariance for model in models if model.covariance is not None]
     backbone = parent.contents if base is None else base
-    contents = PackageContents(
+    contents = replace(
+        backbone,
         model=swap_head(backbone.model, weight, bias),
-        domain=backbone.domain,
         covariance=np.stack(covariances) if len(covariances) == len(models) else None,
     )
     size = parent.manifest.preprocessing.size

@@ -138,7 +138,9 @@ class Seen:
             f"{finding} {figures.same_side:.1%} on the same side of the operating thresholds"
             for finding, figures in self.findings.items()
         ]
-        return f"{self.studies} studies in shadow" + "".join(f", {part}" for part in parts)
+        return f"{self.studies} {'study' if self.studies == 1 else 'studies'} in shadow" + "".join(
+            f", {part}" for part in parts
+        )
 
 
 def in_shadow(connection: Connection, name: str) -> RegisteredModel | None:

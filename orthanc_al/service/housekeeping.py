@@ -40,15 +40,19 @@ def clean_spool(settings: Settings, ledger: Ledger) -> int:
     int
         Number of files removed.
     """
-    files = building.spool(settings)
-    InputKeeper(ledger, files, settings.storage.training_cache).keep()
+    keep_inputs(settings, ledger)
     return clean(
         ledger,
-        files,
+        building.spool(settings),
         settings.storage.keep_days * _DAY,
         building.names(settings, "destination"),
         building.committing(settings),
     )
+
+
+def keep_inputs(settings: Settings, ledger: Ledger) -> int:
+    """Keep the model inputs of labelled and drawn cases that the spool still has; return how many are new."""
+    return InputKeeper(ledger, building.spool(settings), settings.storage.training_cache).keep()
 
 
 def watch_labels(settings: Settings, ledger: Ledger, stop: threading.Event) -> None:

@@ -13,7 +13,7 @@ from orthanc_al.ledger import Ledger, Worker, WorkQueue, processes, queue, trail
 from orthanc_al.observe import logger, now
 from orthanc_al.pipeline import LEARNER_STEPS
 from orthanc_al.select import spend_the_rest
-from orthanc_al.service import child, modelling, owners, ports, roles
+from orthanc_al.service import child, housekeeping, modelling, owners, ports, roles
 from orthanc_al.service.roles import learner
 from orthanc_al.service.supervisor import Supervisor
 from orthanc_al.settings import Settings
@@ -113,6 +113,8 @@ def learn_now(
     console
         For its progress bar.
     """
+    if finetune:  # of what the spool still has; the worker keeps the rest every few minutes
+        housekeeping.keep_inputs(settings, ledger)
     stages = learner.stages_of(settings, ledger, finetune=finetune, console=console)
     lease = learner.lease_of(finetune=finetune)
     worker = Worker(ledger, WorkQueue(ledger, owners.name("retrain"), lease), stages)

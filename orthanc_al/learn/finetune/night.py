@@ -17,6 +17,7 @@ from rich.console import Console
 from orthanc_al.errors import PackageRefusedError
 from orthanc_al.inference.contents import PackageContents
 from orthanc_al.inference.head_swap import read_head, swap_head
+from orthanc_al.inference.package import ModelPackage
 from orthanc_al.inference.session import Session
 from orthanc_al.learn.finding_model import FindingModel, finding_models
 from orthanc_al.learn.finetune.examples import Examples, cached_inputs, examples_of
@@ -101,7 +102,7 @@ class FineTuning:
         old = _only(start.snapshot, inputs)
         findings = [entry.name for entry in start.champion.manifest.findings]
         examples = examples_of(old, findings, inputs, size)
-        lacks = self._lacks(examples)
+        lacks = _pooled(start.champion) or self._lacks(examples)
         if lacks:
             _log.warning(
                 "too_little_to_fine_tune", reason=lacks, cases=len(start.snapshot.cases), cached=len(inputs)
@@ -115,7 +116,9 @@ class FineTuning:
         night = Night(
             start.champion, start.factory, old, version, results, verdict, "", None, start.time, "finetuned"
         )
-        return self._packaged(night, new, PackageContents(model, domain), models)
+        return self._packaged(
+            night, new, replace(start.champion.contents, model=model, domain=domain), models
+        )
 
     def checkpoint(self, name: str) -> Path:
         """Return where an interrupted training of a model goes on from."""
@@ -199,6 +202,12 @@ class FineTuning:
                 verdict, refusal = Verdict.REFUSED, str(error)
         self.checkpoint(night.champion.ref.name).unlink(missing_ok=True)
         return replace(night, made=made, refusal=refusal, verdict=verdict, history=history if made else ())
+
+
+def _pooled(package: ModelPackage) -> str:
+    """Return why a package's network can't learn from the image that decided a study, empty where it can."""
+    how: str = package.manifest.aggregation
+    return "" if how == "max" else f"its studies are pooled over all images (aggregation = {how!r})"
 
 
 def _fitted_first(start: Start) -> bytes:

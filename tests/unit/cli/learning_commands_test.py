@@ -1,0 +1,101 @@
+"""Commands about learning, as a person types them: what they do, and what they say when they can't."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from orthanc_al.cli import common
+from orthanc_al.cli.app import app
+from orthanc_al.domain import patient_key
+from orthanc_al.errors import ConfigurationError, ModelError
+from orthanc_al.ledger import Ledger, facts, models, shadow
+from orthanc_al.ledger.shadow import ShadowScore
+from tests.support.learning_ledger import put_study
+from tests.support.tiny_package import tiny_package
+
+
+class Desk:
+    """A configuration with a ledger, and somebody who types."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.champion = tiny_package(folder / "champion", name="cxr")
+        (folder / "plan.toml").write_text("[shadow]\nmin_studies = 1\nmin_hours = 0.0\n")
+        self.config = folder / "orthanc-al.toml"
+        self.config.write_text(
+            '[learn]\npccp = "plan.toml"\n[[models]]\npackage = "champion"\n'
+            '[storage]\nledger = "sqlite:///ledger.sqlite"\ntraining_cache = "cache"\nmodels = "models"\n'
+        )
+        self.ledger = Ledger.create(f"sqlite:///{folder}/ledger.sqlite")
+        with self.ledger.write() as connection:
+            models.install(connection, self.champion.ref, self.champion.folder)
+
+    def type(self, *words: str) -> Result:
+        return CliRunner().invoke(app, ["--config", str(self.config), *words])
+
+    def candidate(self) -> models.RegisteredModel:
+        made = tiny_package(self.folder / "candidate", name="cxr", version="2", seed=1)
+        with self.ledger.write() as connection:
+            parent = self.champion.ref.digest
+            models.add(
+                connection, made.ref, made.folder, parent=parent, origin="retrained", state="candidate"
+            )
+            return models.get(connection, made.ref.digest)
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    # Logs would go to the runner's stream, which is closed when the next test logs.
+    monkeypatch.setattr(common, "configure_logging", lambda *_, **__: None)
+    return Desk(tmp_path)
+
+
+def test_a_backup_has_the_training_cache_where_it_is_asked_for(desk: Desk) -> None:
+    (desk.folder / "cache").mkdir()
+    (desk.folder / "cache" / "a.npy").write_bytes(b"input")
+    (desk.folder / "cache" / "b.part").write_bytes(b"half an inp")
+    assert desk.type("backup", str(desk.folder / "one")).exit_code == 0
+    assert not (desk.folder / "one" / "training").exists()
+    assert desk.type("backup", str(desk.folder / "two"), "--cache").exit_code == 0
+    assert [path.name for path in (desk.folder / "two" / "training").iterdir()] == ["a.npy"]
+
+
+def test_two_ids_of_one_person_are_merged(desk: Desk) -> None:
+    with desk.ledger.write() as connection:
+        salt = facts.patient_salt(connection)
+        put_study(connection, "1.1", patient=patient_key(salt, "OLD", "HERE"))
+    said = desk.type("merge-patients", "OLD", "NEW", "--gone-issuer", "HERE", "--by", "Ada")
+    assert said.exit_code == 0
+    assert "1 study(ies) changed hands; the patient's split: none yet." in said.output
+
+
+def test_a_candidate_may_be_promoted_after_its_time_in_shadow_and_the_reason_says_what_it_did(
+    desk: Desk,
+) -> None:
+    candidate = desk.candidate()
+    words = ("models", "promote", "cxr", "2", "--reason", "it is better", "--by", "Ada")
+    early = desk.type(*words)
+    assert early.exit_code == 1
+    assert isinstance(early.exception, ModelError)
+    assert "0 of 1 studies in shadow" in str(early.exception)
+    with desk.ledger.write() as connection:
+        score = ShadowScore("1.1", candidate.ref.digest, desk.champion.ref.digest, "pneumonia", 1.0)
+        shadow.put(connection, [score])
+    assert desk.type(*words).exit_code == 0
+    with desk.ledger.read() as connection:
+        (last, *_) = models.history(connection, "cxr")
+    assert last.reason.startswith("it is better (1 study in shadow, pneumonia 100.0%")
+    assert (last.approver, last.digest) == ("Ada", candidate.ref.digest)
+    assert "beside the champion: 1 study" in " ".join(desk.type("models", "show", "cxr", "2").output.split())
+
+
+def test_a_record_that_is_not_there_is_told(desk: Desk) -> None:
+    assert "No change record of cxr" in desk.type("models", "show", "cxr", "--record").output
+
+
+def test_fine_tuning_that_the_plan_forbids_is_refused_with_the_key(desk: Desk) -> None:
+    (desk.folder / "plan.toml").write_text('[change]\nmay = ["head"]\n')
+    said = desk.type("retrain", "--finetune")
+    assert isinstance(said.exception, ConfigurationError)
+    assert "change.may" in str(said.exception)
