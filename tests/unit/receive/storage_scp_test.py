@@ -2,7 +2,6 @@
 
 import contextlib
 import socket
-import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -11,12 +10,13 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from orthanc_al.dicom import Association, Peer, Proposal, command, echo, pdata
+from orthanc_al.dicom import Association, Peer, Proposal, command, echo
 from orthanc_al.errors import PeerUnreachableError
 from orthanc_al.ledger import Ledger, associations, instances
 from orthanc_al.ledger.schema import associations as association_rows
 from orthanc_al.receive import Listener, recorder
 from orthanc_al.spool import Spool
+from tests.support.raw_peer import RawPeer, p_data, pdv, store
 from tests.support.wire import CT, EXPLICIT, IMPLICIT, JPEG, data_set, until
 
 SOURCE = Peer("ct", "CT", "127.0.0.1", 104, ("source",))
@@ -106,13 +106,10 @@ def test_an_aborted_association_is_noted_as_such(listen: Callable[..., Listener]
 def test_a_connection_that_breaks_in_the_middle_leaves_nothing(
     listen: Callable[..., Listener], ledger: Ledger, spool: Spool
 ) -> None:
-    association = _open(listen())
-    _send(association, "1.2.3", data_set("1.2.3"))
-    request = command.c_store_rq(2, CT, "1.2.4")
-    for header, part in pdata.fragments(1, request, 0, command=True):
-        association._connection.send([header, part])
-    association._connection.send([struct.pack(">BBLLBB", 4, 0, 106, 102, 1, 0), b"x" * 50])
-    association._connection.close()
+    with RawPeer.associated(listen().port, [(CT, EXPLICIT)]) as peer:
+        peer.say(store("1.2.3", data_set("1.2.3"), sop_class=CT))
+        assert peer.status() == 0
+        peer.say(store("1.2.4", data_set("1.2.4"), sop_class=CT)[:-20])
     until(lambda: _ended(ledger) == ["aborted"])
     assert len(list(spool.ids())) == 1
 
@@ -201,18 +198,15 @@ def test_more_associations_than_allowed_are_asked_to_come_back(listen: Callable[
 
 @pytest.mark.parametrize("missing", ["AffectedSOPInstanceUID", "DataSet"])
 def test_a_request_that_is_none_ends_the_association_instead_of_hanging(
-    listen: Callable[..., Listener], monkeypatch: pytest.MonkeyPatch, missing: str
+    listen: Callable[..., Listener], missing: str
 ) -> None:
     listener = listen()
-    association = _open(listener)
     request = command.c_store_rq(1, CT, "" if missing == "AffectedSOPInstanceUID" else "1.2.3")
-    body: bytes | None = b"abc"
     if missing == "DataSet":
-        request, body = request.replace(b"\0\0\0\x08\x02\0\0\0\x01\0", b"\0\0\0\x08\x02\0\0\0\x01\x01"), None
-    association._message_id = 1
-    with pytest.raises(PeerUnreachableError):
-        association._exchange(1, request, body)
-    association.abort()
+        request = request.replace(b"\0\0\0\x08\x02\0\0\0\x01\0", b"\0\0\0\x08\x02\0\0\0\x01\x01")
+    with RawPeer.associated(listener.port, [(CT, EXPLICIT)]) as peer:
+        peer.say(p_data(pdv(1, request, is_command=True, last=True)))
+        assert peer.hear()[0] in (0x00, 0x07)  # closed, or A-ABORT
     echo(Peer("us", "US", "127.0.0.1", listener.port), "CT")
 
 
