@@ -1,10 +1,14 @@
 """What the model says of an image and of a study."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:  # the listener does without NumPy, which would be a fifth of its memory
+    import numpy as np
+    from numpy.typing import NDArray
 
 from orthanc_al.domain.geometry import SlicePlace
 

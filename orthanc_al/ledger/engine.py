@@ -11,20 +11,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as WaitedTooLong
 from sqlalchemy.pool import QueuePool
 
 from orthanc_al.errors import LedgerError
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 from orthanc_al.ledger import doorbell
 from orthanc_al.ledger.doorbell import Doorbell
 
@@ -32,6 +30,7 @@ RINGS = "rings_the_bell"  # what a transaction puts into its connection's info w
 
 _BUSY_SECONDS = 30
 _POLL_SECONDS = 0.02
+_MIGRATIONS = Path(__file__).parent / "migrations"
 _LOCK_POLL_SECONDS = 0.001
 
 
@@ -90,7 +89,7 @@ class Ledger:
             path = make_url(url).database
             if url.startswith("sqlite") and path:
                 Path(path).parent.mkdir(parents=True, exist_ok=True)
-            command.upgrade(_config(url), "head")
+            _upgrade(url)
         return cls.open(url)
 
     @contextmanager
@@ -133,7 +132,9 @@ class Ledger:
     def revision(self) -> str | None:
         """Return the schema's revision, None where there is no schema yet."""
         with self.read() as connection:
-            return MigrationContext.configure(connection).get_current_revision()
+            if not inspect(connection).has_table("alembic_version"):
+                return None
+            return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
 
     def doorbell(self) -> Doorbell:
         """Return what hears it when a transaction that wrote deliveries has committed."""
@@ -267,9 +268,24 @@ def _begun(connection: Connection, *, is_last_try: bool) -> bool:
     return True
 
 
-def _config(url: str) -> Config:
+def _upgrade(url: str) -> None:
+    """Bring the schema up to date; Alembic is for this alone, so that only who does it loads it."""
+    from alembic import command  # noqa: PLC0415
+    from alembic.util import CommandError  # noqa: PLC0415
+
+    try:
+        command.upgrade(_config(url), "head")
+    except CommandError as error:  # it does not know the schema that it finds
+        raise LedgerError(
+            f"A newer program wrote this ledger ({error}): install that version, or restore a backup."
+        ) from error
+
+
+def _config(url: str) -> "Config":
+    from alembic.config import Config  # noqa: PLC0415
+
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(_MIGRATIONS))
     config.attributes["url"] = url
     return config
 
@@ -279,10 +295,6 @@ def _told(url: str) -> Iterator[None]:
     """Turn what goes wrong with the ledger as a whole into one text for the user."""
     try:
         yield
-    except CommandError as error:  # Alembic does not know the schema that it finds
-        raise LedgerError(
-            f"A newer program wrote this ledger ({error}): install that version, or restore a backup."
-        ) from error
     except (SQLAlchemyError, OSError, ImportError) as error:
         shown = re.sub(r"//[^/@]*@", "//", url)  # without user and password
         cause = getattr(error, "orig", None) or error
@@ -290,6 +302,6 @@ def _told(url: str) -> Iterator[None]:
 
 
 @cache
-def _head() -> str | None:
-    """Return the revision that this program's migrations lead to."""
-    return ScriptDirectory.from_config(_config("")).get_current_head()
+def _head() -> str:
+    """Return the revision that this program's migrations lead to: they are numbered, one after the other."""
+    return max(path.name[:4] for path in _MIGRATIONS.glob("versions/[0-9]*.py"))

@@ -3,14 +3,16 @@
 import ssl
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from orthanc_al.dicom import Peer, tls
 from orthanc_al.errors import ConfigurationError
-from orthanc_al.orthanc import OrthancClient
 from orthanc_al.settings import Peer as PeerSettings
 from orthanc_al.settings import Settings
 from orthanc_al.spool import Spool
+
+if TYPE_CHECKING:
+    from orthanc_al.orthanc import OrthancClient
 
 _GB: Final = 1e9
 
@@ -80,10 +82,12 @@ def names(settings: Settings, role: str) -> tuple[str, ...]:
     return tuple(peer.name for peer in settings.dicom.peers if role in peer.roles)
 
 
-def orthanc(settings: Settings) -> OrthancClient | None:
+def orthanc(settings: Settings) -> "OrthancClient | None":
     """Return the client of Orthanc's REST API, None where none is configured."""
     if not settings.orthanc.url:
         return None
+    from orthanc_al.orthanc import OrthancClient  # noqa: PLC0415 - its HTTP client is not for the listener
+
     return OrthancClient(
         settings.orthanc.url, settings.orthanc.username, settings.orthanc.password.get_secret_value()
     )

@@ -27,7 +27,7 @@ _log = logger("service")
 
 def command(role: str, config: Path | None) -> list[str]:
     """Return the command line of the process that does a role, as a child of this one."""
-    words = [sys.executable, "-m", "orthanc_al.service.child", role, "--parent", str(os.getpid())]
+    words = [sys.executable, "-m", "orthanc_al.service.lean", role, "--parent", str(os.getpid())]
     return [*words, "--config", str(config)] if config is not None else words
 
 

@@ -23,7 +23,7 @@ class Payload:
 
     sop_class_uid: str
     sop_instance_uid: str
-    data_set: bytes
+    data_set: bytes | memoryview
 
     @classmethod
     def of(cls, dataset: Dataset) -> "Payload":

@@ -56,6 +56,7 @@ class RawPeer:
 
     def __init__(self, port: int, timeout: float = 10.0) -> None:
         self.connection = socket.create_connection(("127.0.0.1", port), timeout=timeout)
+        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     @classmethod
     def associated(cls, port: int, contexts: Sequence[tuple[str, str]]) -> Self:

@@ -52,15 +52,19 @@ def listens(port: int) -> bool:
 class StoreSCP:
     """DCMTK's storescp +B (bit-preserving) as a PACS."""
 
-    def __init__(self, folder: Path, ae_title: str = "PACS", port: int = 0) -> None:
+    def __init__(self, folder: Path, ae_title: str = "PACS", port: int = 0, *, tuned: bool = True) -> None:
         self.folder = folder
         self.ae_title = ae_title
+        self._tuned = tuned  # without Nagle's algorithm, which it has on as it is shipped
         self.port = port or free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it and wait until it listens."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        environment = {**os.environ, "TCP_NODELAY": "1"}
+        if not self._tuned:
+            del environment["TCP_NODELAY"]
         self._process = subprocess.Popen(
             [
                 "storescp",
@@ -73,7 +77,7 @@ class StoreSCP:
                 "+xa",
                 str(self.port),
             ],
-            env={**os.environ, "TCP_NODELAY": "1"},
+            env=environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,

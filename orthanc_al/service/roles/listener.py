@@ -1,16 +1,22 @@
 """The listener: takes studies in."""
 
+import sys
 import threading
-from typing import Any
+from typing import Any, Final
 
 from orthanc_al.ledger import Ledger
 from orthanc_al.receive import Listener, Preference
 from orthanc_al.service import building, ports
 from orthanc_al.settings import Settings
 
+# A thread that was in a call of the system waits so long for one that computes (5 ms by default): the ledger's
+# writer would hold up each read, write and fsync of the associations.
+_SWITCH_SECONDS: Final = 0.0002
+
 
 def run(settings: Settings, ledger: Ledger, stop: threading.Event, detail: dict[str, Any]) -> None:
     """Take studies in until told to stop."""
+    sys.setswitchinterval(_SWITCH_SECONDS)
     ports.bind("dicom.port", settings.dicom.host, settings.dicom.port).close()  # for what it says if taken
     listener = build(settings, ledger)
     listener.start()
