@@ -1,7 +1,8 @@
 """The entrance of a child of the supervisor: it leaves out what libraries load and the role has no use for.
 
-pydicom takes NumPy where it is there, for pixels, and structlog takes rich, for its colours; the listener looks at
-no pixels and writes plain lines, and is to be small. Their import fails from here on, which both foresee.
+pydicom takes NumPy where it is there, for pixels, and structlog takes rich, for its colours; the listener
+looks at no pixels and writes plain lines, and is to be small. Their import fails from here on, which both
+foresee.
 """
 
 import sys

@@ -1,7 +1,7 @@
 """Mutated streams against the data path: no crash, no hang, no file without an owner, memory bounded.
 
-``python -m tests.chaos.fuzz_pdu --count 100000`` says how it went, in figures, and exits with 1 where a promise
-did not hold. Two ways are taken: nearly all streams go into `orthanc_al.dicom.stream.Stream` itself, over a
+``python -m tests.chaos.fuzz_pdu --count 100000`` says how it went, in figures, and exits with 1 where a
+promise did not hold. Two ways are taken: nearly all streams go into `orthanc_al.dicom.stream.Stream` itself, over a
 pair of sockets, each with a spool behind it; one in a hundred goes to a whole listener, by whose side an
 association of somebody else stores object after object.
 """
@@ -165,8 +165,8 @@ _MUTATIONS: Final[tuple[Callable[[random.Random, list[bytes]], list[bytes]], ...
 def into_stream(sent: bytes, spool: Spool) -> tuple[str, _Records]:
     """Read a stream as an association does; return how it ended and what was acknowledged.
 
-    Outcomes: ``closed`` by the peer, ``no DICOM``, ``broken`` connection; anything else that is raised is a fault
-    of ours, and the caller's to note.
+    Outcomes: ``closed`` by the peer, ``no DICOM``, ``broken`` connection; anything else that is raised is a
+    fault of ours, and the caller's to note.
     """
     records = _Records()
     session = Session(Origin("CT", "US", "US", "ct", None, "dicom"), "127.0.0.1", 0.0)
@@ -344,9 +344,8 @@ def main() -> int:
     for outcome, number in verdict.outcomes.most_common():
         print(f"  {outcome}: {number}")
     print(f"  objects acknowledged: {verdict.stored}")
-    print(
-        f"  memory grew by {verdict.growth_megabytes:.1f} MB, the slowest took {verdict.slowest_seconds:.2f} s"
-    )
+    print(f"  memory grew by {verdict.growth_megabytes:.1f} MB")
+    print(f"  the slowest stream took {verdict.slowest_seconds:.2f} s")
     print("\n".join(verdict.faults) or "no fault")
     return 1 if verdict.faults else 0
 

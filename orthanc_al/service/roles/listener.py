@@ -9,8 +9,8 @@ from orthanc_al.receive import Listener, Preference
 from orthanc_al.service import building, ports
 from orthanc_al.settings import Settings
 
-# A thread that was in a call of the system waits so long for one that computes (5 ms by default): the ledger's
-# writer would hold up each read, write and fsync of the associations.
+# A thread that was in a call of the system waits so long for one that computes (5 ms by default): the
+# ledger's writer would hold up each read, write and fsync of the associations.
 _SWITCH_SECONDS: Final = 0.0002
 
 
