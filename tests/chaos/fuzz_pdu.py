@@ -1,8 +1,8 @@
 """Mutated streams against the data path: no crash, no hang, no file without an owner, memory bounded.
 
 ``python -m tests.chaos.fuzz_pdu --count 100000`` says how it went, in figures, and exits with 1 where a
-promise did not hold. Two ways are taken: nearly all streams go into `orthanc_al.dicom.stream.Stream` itself, over a
-pair of sockets, each with a spool behind it; one in a hundred goes to a whole listener, by whose side an
+promise did not hold. Two ways are taken: nearly all streams go into `orthanc_al.dicom.stream.Stream` itself,
+by a connection each with a spool behind it; one in a hundred goes to a whole listener, by whose side an
 association of somebody else stores object after object.
 """
 
@@ -102,7 +102,8 @@ def honest(rng: random.Random) -> list[bytes]:
 def mutated(rng: random.Random, said: list[bytes]) -> bytes:
     """Return the stream with something done to it that no sender should do."""
     for _ in range(rng.randrange(0, 4)):
-        said = _MUTATIONS[rng.randrange(len(_MUTATIONS))](rng, said) or [b"\0"]
+        said = [one for one in said if one] or [b"\0"]
+        said = _MUTATIONS[rng.randrange(len(_MUTATIONS))](rng, said)
     return b"".join(said)
 
 
