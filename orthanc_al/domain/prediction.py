@@ -10,7 +10,7 @@ if TYPE_CHECKING:  # the listener does without NumPy, which would be a fifth of 
     import numpy as np
     from numpy.typing import NDArray
 
-from orthanc_al.domain.geometry import SlicePlace
+    from orthanc_al.domain.geometry import SlicePlace
 
 
 class Tier(StrEnum):
