@@ -124,7 +124,8 @@ async function say(form, value, words) {
       if (taken.state === "conflict") words += ". Another reader says otherwise: it is to be decided";
     }
     last = value === "reopen" ? null : uid;
-    tell(value === "reopen" ? "It is on the worklist again." : `${words}, signed by ${reader()}.`);
+    tell({ reopen: "It is on the worklist again.", done: `Off the worklist, by ${reader()}.` }[value]
+      ?? `${words}, signed by ${reader()}.`);
   } catch (error) {
     delete form.dataset.sent;
     tell(error.name === "TimeoutError" || error.name === "TypeError"

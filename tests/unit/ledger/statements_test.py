@@ -6,9 +6,9 @@ from sqlalchemy import select, update
 from orthanc_al.domain import ConfirmedRead, ReadSource, ReadValue, StudyState
 from orthanc_al.domain.precedence import ReadState
 from orthanc_al.errors import ReadError, StudyChangedError
-from orthanc_al.ledger import Ledger, reads, schema, statements, studies
+from orthanc_al.ledger import Ledger, learning, reads, schema, statements, studies
 from orthanc_al.ledger.statements import Statement, Taken
-from tests.support.worklist_ledger import NOW, Case, add
+from tests.support.worklist_ledger import DIGESTS, NOW, Case, add
 
 UID = "2.25.1"
 
@@ -172,3 +172,10 @@ def test_a_reopened_study_is_what_it_was(
         connection.execute(update(schema.studies).values(state="read", closed_at=NOW, **columns))
         assert statements.reopen(connection, UID, "Brandt^Karin", NOW)
     assert _state(ledger) is state
+
+
+def test_what_was_said_here_is_learned_from(ledger: Ledger) -> None:
+    _say(ledger, "present")
+    with ledger.read() as connection:
+        [case] = learning.labelled_cases(connection, [DIGESTS["1.1.0"]])
+    assert (case.study_instance_uid, case.finding, case.present) == (UID, "pneumonia", True)
