@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from orthanc_al.cli import common
 from orthanc_al.cli.app import app
 from orthanc_al.ledger import Ledger, enqueue, monitoring
 from orthanc_al.observe import now
@@ -13,6 +14,12 @@ from orthanc_al.pipeline import Step
 from orthanc_al.service import running
 from orthanc_al.settings import Settings, load
 from tests.support.tiny_package import tiny_package
+
+
+@pytest.fixture(autouse=True)
+def _logs_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command sets logging up on the runner's standard error, which is closed behind it."""
+    monkeypatch.setattr(common, "configure_logging", lambda *_, **__: None)
 
 
 @pytest.fixture
