@@ -66,7 +66,7 @@ def decode_frame(source: bytes, runner: DecodeRunner) -> bytearray:
     _check_size(source, whole, runner)
     syntax = str(runner.transfer_syntax)
     reduction = int(runner.get_option(REDUCTION) or 0)
-    decoded = _reduced(source, syntax, reduction) if reduction else None
+    decoded = _reduced(source, syntax, reduction, runner) if reduction else None
     if decoded is None:
         decoded = _decode(source, syntax, runner.samples_per_pixel)
     runner.set_option("rows", decoded.shape[0])
@@ -112,42 +112,59 @@ def _decode(source: bytes, transfer_syntax: str, samples: int) -> NDArray[Any]:
         return np.asarray(imagecodecs.ljpeg_decode(source))
     if transfer_syntax in _JPEG_LS:
         return np.asarray(imagecodecs.jpegls_decode(source))
-    if transfer_syntax in _HTJ2K and (transfer_syntax != uid.HTJ2K or _has_spare_bits(source)):
-        return _open_jph(source, 0)
+    if transfer_syntax in _HTJ2K and transfer_syntax != uid.HTJ2K:
+        return np.asarray(imagecodecs.htj2k_decode(source))
+    if transfer_syntax == uid.HTJ2K and samples == 1:
+        header = jpeg_2000_header(source)
+        if _has_room(header.precision, signed=header.signed):
+            return _open_jph(source, header.precision)
     return np.asarray(imagecodecs.jpeg2k_decode(source, numthreads=1))
 
 
-def _has_spare_bits(source: bytes) -> bool:
-    """Whether the cells of 8 or 16 bits have room beyond the precision of the samples."""
-    return jpeg_2000_header(source).precision not in (8, 16)
+def _has_room(bits: int, *, signed: bool) -> bool:
+    """Whether cells of 8 or 16 bits hold what overshoots values of ``bits``, above and below."""
+    return (8 if bits <= 8 else 16) - bits >= (1 if signed else 2)
 
 
-def _open_jph(source: bytes, reduction: int) -> NDArray[Any]:
+def _open_jph(source: bytes, bits: int, reduction: int = 0) -> NDArray[Any]:
     """Decode HTJ2K by OpenJPH, twice as fast as OpenJPEG, which limits nothing.
 
-    What is not lossless and in full overshoots where white meets black, and in a cell without room to
-    spare 256 becomes 0: such frames are not for it.
+    What is not lossless and in full overshoots where white meets black: above the largest value, and below 0,
+    where it comes round as a large one. With room to spare the sign tells; without, a frame is not for it.
     """
     decoded = np.asarray(imagecodecs.htj2k_decode(source, skipres=reduction or None))
-    precision = jpeg_2000_header(source).precision
-    if not _has_spare_bits(source):
+    if decoded.dtype.kind == "i":
+        return _limited(decoded, bits)
+    signed = decoded.view(np.dtype(f"i{decoded.dtype.itemsize}"))
+    return np.asarray(np.clip(signed, 0, (1 << bits) - 1)).view(decoded.dtype)
+
+
+def _limited(decoded: NDArray[Any], bits: int) -> NDArray[Any]:
+    """Limit values to what ``bits`` can say: an overshoot beyond would be cut off and wrap around."""
+    if bits >= decoded.dtype.itemsize * 8:
         return decoded
-    least = -(1 << (precision - 1)) if decoded.dtype.kind == "i" else 0
-    return np.asarray(np.clip(decoded, least, least + (1 << precision) - 1))
+    least = -(1 << (bits - 1)) if decoded.dtype.kind == "i" else 0
+    return np.asarray(np.clip(decoded, least, least + (1 << bits) - 1))
 
 
-def _reduced(source: bytes, transfer_syntax: str, reduction: int) -> NDArray[Any] | None:
+def _reduced(
+    source: bytes, transfer_syntax: str, reduction: int, runner: DecodeRunner
+) -> NDArray[Any] | None:
     """Return the grey frame with its sides halved ``reduction`` times; None where it can't be had so."""
     if transfer_syntax == uid.JPEGBaseline8Bit:
         flags = _SCALED[reduction] | cv2.IMREAD_IGNORE_ORIENTATION
         scaled = cv2.imdecode(np.frombuffer(source, np.uint8), flags)
         return None if scaled is None else np.asarray(scaled)
-    if transfer_syntax not in REDUCIBLE or jpeg_2000_header(source).levels < reduction:
+    if transfer_syntax not in REDUCIBLE:
         return None
-    if transfer_syntax in _HTJ2K and _has_spare_bits(source):
-        return _centred(_open_jph(source, reduction), reduction)
+    header, signed = jpeg_2000_header(source), runner.get_option("pixel_representation") == 1
+    if header.levels < reduction or header.signed != signed:  # bits of another sign have no means
+        return None
+    bits = min(header.precision, runner.bits_stored)
+    if transfer_syntax in _HTJ2K and header.precision > 8 and _has_room(bits, signed=signed):
+        return _centred(_open_jph(source, bits, reduction), reduction)
     decoded = _reduced_jpeg_2000(source, reduction)
-    return None if decoded is None else _centred(decoded, reduction)
+    return None if decoded is None else _centred(_limited(decoded, bits), reduction)
 
 
 def _centred(decoded: NDArray[Any], reduction: int) -> NDArray[Any]:

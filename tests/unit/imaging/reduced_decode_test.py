@@ -109,6 +109,29 @@ def test_values_keep_their_scale_and_sign(film, tmp_path: Path, syntax, bits, si
     assert difference.max() < 1 << (bits - 1)
 
 
+@pytest.mark.parametrize("syntax", [JPEG2000Lossless, HTJ2KLossless])
+def test_an_overshoot_beyond_bits_stored_does_not_wrap_around(tmp_path: Path, syntax):
+    """The codestream has 16 bits and the header 12: bits above them are cleared later."""
+    noise = np.random.default_rng(0).integers(0, 2, (40, 40))
+    checks = (np.kron(noise, np.ones((16, 16))) * 4095).astype(np.uint16)
+    codestream = {JPEG2000Lossless: _j2k, HTJ2KLossless: imagecodecs.htj2k_encode}[syntax](checks)
+    dataset = _compressed(wrap((checks >> 4).astype(np.uint8), 1, bits=12), syntax, codestream)
+    pixels = _frame(_save(dataset, tmp_path / "film.dcm"), QUARTER).pixels
+    averaged = cv2.resize(checks, pixels.shape[::-1], interpolation=cv2.INTER_AREA).astype(int)
+    assert pixels.max() == 4095
+    assert np.abs(pixels.astype(int) - averaged).max() < 2048
+
+
+def test_bits_of_a_sign_that_the_codestream_does_not_know_are_decoded_in_full(film, tmp_path: Path):
+    stored = (film.astype(np.int16) << 4) - 2048
+    dataset = wrap(film, 1, bits=12)
+    dataset.PixelRepresentation = 1
+    dataset = _compressed(
+        dataset, JPEG2000Lossless, _j2k((stored & 0xFFF).astype(np.uint16), bitspersample=12)
+    )
+    assert np.array_equal(_frame(_save(dataset, tmp_path / "film.dcm"), QUARTER).pixels, stored)
+
+
 def test_lossy_htj2k_without_spare_bits_does_not_wrap_around(tmp_path: Path):
     """OpenJPH limits nothing: in a cell of 8 bits its 256 would be 0."""
     noise = np.random.default_rng(0).integers(0, 2, (32, 32))
