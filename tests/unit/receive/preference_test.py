@@ -95,6 +95,7 @@ def test_what_a_destination_accepts_is_learned_from_it_and_told_to_senders(
         learning.join()
     assert set(found[CT]) == {EXPLICIT, J2K}
     assert found[CR] == []
+    monkeypatch.setattr(_config, "UNRESTRICTED_STORAGE_SERVICE", True)  # as our acceptor has it
     wanted = Preference(ledger, [scp.peer()])
     with (
         _listening(ledger, tmp_path, wanted, data_path) as port,
