@@ -28,6 +28,8 @@ class Peer:
         How long it may take for an answer.
     transfer_syntaxes
         Which it takes, where that is configured; empty: it is asked.
+    query
+        Whether it is asked how many instances a study has (C-FIND).
     commitment
         Whether it is asked to commit itself to what we send (PS3.4 annex J).
     tls
@@ -42,6 +44,7 @@ class Peer:
     associations: int = 1
     timeout_seconds: float = 60.0
     transfer_syntaxes: Sequence[str] = ()
+    query: bool = False
     commitment: bool = False
     tls: ssl.SSLContext | None = None
 

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, func, select, update
 
 from orthanc_al.ledger.engine import upsert
 from orthanc_al.ledger.queue import enqueue
-from orthanc_al.ledger.schema import procedure_steps, source_counts, studies
+from orthanc_al.ledger.schema import instances, procedure_steps, source_counts, studies
 from orthanc_al.observe import now
 from orthanc_al.pipeline import Step
 
@@ -36,10 +36,10 @@ def step_status(connection: Connection, sop_instance_uid: str) -> str | None:
 
 
 def step_changed(
-    connection: Connection, sop_instance_uid: str, status: str | None, instances: int | None
+    connection: Connection, sop_instance_uid: str, status: str | None, number: int | None
 ) -> None:
     """Write what N-SET says of a step, and have its study looked at."""
-    given: dict[str, Any] = {"status": status, "instances": instances}
+    given: dict[str, Any] = {"status": status, "instances": number}
     connection.execute(
         update(procedure_steps)
         .where(procedure_steps.c.sop_instance_uid == sop_instance_uid)
@@ -52,14 +52,44 @@ def step_changed(
 
 
 def counted(
-    connection: Connection, study_instance_uid: str, source: str, instances: int | None, error: str | None
+    connection: Connection, study_instance_uid: str, source: str, number: int | None, error: str | None
 ) -> None:
     """Write what a study's source answered to C-FIND, and have the study looked at."""
-    values = {"instances": instances, "error": error, "asked_at": now()}
+    values = {"instances": number, "error": error, "asked_at": now()}
     keys = {"study_instance_uid": study_instance_uid, "source": source}
     upsert(connection, source_counts, keys | values, list(keys), list(values))
-    if instances is not None:
+    if number is not None:
         _look_at(connection, study_instance_uid)
+
+
+def uncounted(
+    connection: Connection, sources: Sequence[str], before: float, limit: int
+) -> list[tuple[str, str]]:
+    """Return arriving studies that are still since ``before`` and their sources not asked since.
+
+    Returns
+    -------
+    list of tuple
+        Study Instance UID, and the source among ``sources`` that instances of it came from.
+    """
+    asked = select(source_counts.c.source).where(
+        source_counts.c.study_instance_uid == studies.c.study_instance_uid,
+        source_counts.c.source == instances.c.source,
+        source_counts.c.asked_at >= studies.c.last_received_at,
+    )
+    query = (
+        select(studies.c.study_instance_uid, instances.c.source)
+        .join(instances, instances.c.study_instance_uid == studies.c.study_instance_uid)
+        .where(
+            studies.c.state == "arriving",
+            studies.c.last_received_at < before,
+            instances.c.source.in_(sources),
+            ~asked.exists(),
+        )
+        .distinct()
+        .limit(limit)
+    )
+    return [(row[0], row[1]) for row in connection.execute(query)]
 
 
 def counts(connection: Connection, study_instance_uid: str) -> Sequence[int]:

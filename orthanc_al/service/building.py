@@ -34,6 +34,7 @@ def ae(settings: Settings, peer: PeerSettings) -> Peer:
         associations=peer.associations,
         timeout_seconds=peer.timeout_seconds,
         transfer_syntaxes=peer.transfer_syntaxes,
+        query=peer.query,
         commitment=peer.commitment,
         tls=_tls(settings, as_server=False) if peer.tls else None,
     )

@@ -5,6 +5,7 @@ from typing import Final
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from orthanc_al.assemble.counting import SourceCounter
 from orthanc_al.errors import OrthancAlError
 from orthanc_al.forward import clean
 from orthanc_al.learn import InputKeeper
@@ -53,6 +54,12 @@ def clean_spool(settings: Settings, ledger: Ledger) -> int:
 def keep_inputs(settings: Settings, ledger: Ledger) -> int:
     """Keep the model inputs of labelled and drawn cases that the spool still has; return how many are new."""
     return InputKeeper(ledger, building.spool(settings), settings.storage.training_cache).keep()
+
+
+def count_at_sources(settings: Settings, ledger: Ledger, stop: threading.Event) -> None:
+    """Ask the sources of arriving studies how many instances there are to be, where they are to be asked."""
+    peers = [building.ae(settings, peer) for peer in settings.dicom.peers if peer.query]
+    SourceCounter(ledger, peers, settings.dicom.ae_title, stop).run()
 
 
 def watch_labels(settings: Settings, ledger: Ledger, stop: threading.Event) -> None:

@@ -36,7 +36,7 @@ def run(settings: Settings, ledger: Ledger, stop: threading.Event, detail: dict[
     owners.take_over(ledger, "worker")
     chores = [
         threading.Thread(target=chore, args=(settings, ledger, stop), name=chore.__name__)
-        for chore in (housekeeping.keep_spool, housekeeping.watch_labels)
+        for chore in (housekeeping.keep_spool, housekeeping.watch_labels, housekeeping.count_at_sources)
     ]
     for thread in chores:
         thread.start()

@@ -24,6 +24,7 @@ class Peer(Section):
     associations: Annotated[int, Field(ge=1, le=16)] = 2
     timeout_seconds: Annotated[float, Field(gt=0, le=3600)] = 60
     transfer_syntaxes: tuple[Annotated[str, Field(pattern=r"^[0-9.]{1,64}$")], ...] = ()
+    query: bool = False
     commitment: bool = False
     tls: bool = False
 
