@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import torch
 from rich.console import Console
 
 from orthanc_al.domain.preprocessing import PreprocessingSpec
@@ -53,9 +52,10 @@ class Seen:
     training_seconds: float
 
 
-def recipe_for(films: int, seed: int = 0) -> Recipe:
-    """Return the shipped recipe, with as many passes as show the same number of images."""
-    return Recipe(seed=seed, epochs=int(np.clip(round(STEPS_OF_IMAGES / films), 4, 60)))
+def recipe_for(films: int, *, short: bool = False, seed: int = 0) -> Recipe:
+    """Return the shipped recipe, with as many passes as show the same number of images; a short one: two."""
+    passes = 2 if short else int(np.clip(round(STEPS_OF_IMAGES / films), 4, 60))
+    return Recipe(seed=seed, epochs=passes)
 
 
 def see(images: Images, sites: Sites, folder: Path, console: Console, recipe: Recipe | None = None) -> Seen:
@@ -118,8 +118,3 @@ def _save(path: Path, rows: np.ndarray) -> None:
     unfinished = path.with_suffix(".part.npy")
     np.save(unfinished, rows)
     unfinished.replace(path)
-
-
-def threads(count: int) -> None:
-    """Set how many threads training takes."""
-    torch.set_num_threads(count)

@@ -12,6 +12,7 @@ from tests.bench.learning.curves import REFERENCE, Curves
 from tests.bench.learning.estimates import Bias
 from tests.bench.learning.service_rule import ServiceRule
 from tests.bench.learning.statistics import Estimate, first_at, mean_of, median_of, over_seeds
+from tests.bench.learning.watching import MOST_DAYS, STUDIES_A_DAY, Delays, Queue
 
 OURS: Final = ServiceRule.name
 WARM: Final = ("M", "H")
@@ -49,6 +50,8 @@ class Measured:
     biases: Mapping[str, Bias]
     creep: Creep
     head_fit: np.ndarray
+    drift: Delays
+    queue: Sequence[Queue]
 
 
 def table(of: Measured) -> list[Bar]:
@@ -64,7 +67,9 @@ def table(of: Measured) -> list[Bar]:
         *(line for name, many in of.guarantees.items() for line in _guarantee(name, many)),
         *(line for name, one in of.biases.items() for line in _bias(name, one)),
         _creep(of.creep),
-        _head_fit(of.head_fit),
+        *(line for line in _drift(of.drift)),
+        *(line for line in _queue(of.queue)),
+        *([_head_fit(of.head_fit)] if len(of.head_fit) else []),
     ]
 
 
@@ -210,6 +215,19 @@ def _head_fit(ratios: np.ndarray) -> Bar:
     return Bar(
         "head fit, 10,000 x 512, against scikit-learn", "<= 2 times", text, bool(np.median(ratios) <= 2)
     )
+
+
+def _drift(drift: Delays) -> Iterator[Bar]:
+    for share, days in drift.days.items():
+        never = float((days > MOST_DAYS).mean())
+        text = f"median {np.median(days):.0f} days; none within {MOST_DAYS} days in {100 * never:.0f} %"
+        yield Bar(f"drift told, {100 * share:.0f} % of {STUDIES_A_DAY} studies a day from S4", "", text, None)
+
+
+def _queue(lines: Sequence[Queue]) -> Iterator[Bar]:
+    for one in lines:
+        text = f"{one.simulated:.2f} (SE {one.error:.2f}) against {one.exact:.2f} minutes"
+        yield Bar(f"queue simulator, {one.rule}, {one.who}", "2 % or 3 SE", text, one.agrees)
 
 
 def _at_100(curves: Curves) -> int:

@@ -53,8 +53,7 @@ def error_rate(of: Hospital, seed: int = 0, repeats: int = REPEATS) -> Bias:
                 loss[flagged].mean(),
                 hajek_mean(loss[flagged], pi[flagged]),
                 lure_mean(loss[drawn], q, len(p)),
-                auc(logits[flagged], here.pool.labels[flagged]),
-                weighted_auc(logits[flagged], here.pool.labels[flagged], pi[flagged]),
+                *_areas(logits[flagged], here.pool.labels[flagged], pi[flagged]),
             )
         )
     truths = np.array([loss.mean()] * 3 + [auc(logits, here.pool.labels)] * 2)
@@ -63,10 +62,17 @@ def error_rate(of: Hospital, seed: int = 0, repeats: int = REPEATS) -> Bias:
     return Bias(
         float(loss.mean()),
         {
-            name: (float(x.mean()), float(x.std() / np.sqrt(repeats)), float(x.std()))
+            name: (float(np.nanmean(x)), float(np.nanstd(x) / np.sqrt(repeats)), float(np.nanstd(x)))
             for name, x in zip(names, found.T, strict=True)
         },
     )
+
+
+def _areas(logits: np.ndarray, labels: np.ndarray, pi: np.ndarray) -> tuple[float, float]:
+    """Return the AUC of the flagged, unweighted and weighted; NaN where they are of one class."""
+    if not 0 < labels.sum() < len(labels):
+        return float("nan"), float("nan")
+    return auc(logits, labels), weighted_auc(logits, labels, pi)
 
 
 def _threshold(strategy: PowerMargin, p: np.ndarray, wanted: int) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 from tests.bench.learning.bars import OURS, Measured
 from tests.bench.learning.calibration import ALPHA, DELTA, Guarantee
 from tests.bench.learning.curves import Curves
+from tests.bench.learning.watching import MOST_DAYS
 
 mpl.use("svg")
 from matplotlib import pyplot as plt
@@ -32,8 +33,9 @@ def draw(of: Measured, tiers: Mapping[float, Guarantee], folder: Path) -> dict[s
         "Reliability with 80 audit labels": _reliability(of),
         "Tier guarantee against alpha": _tiers(tiers),
         "120 nights of gates": _creep(of),
+        "Days until drift is told": _drift(of),
     }
-    files = ("curves", "reliability", "tiers", "creep")
+    files = ("curves", "reliability", "tiers", "creep", "drift")
     for figure, name in zip(made.values(), files, strict=True):
         figure.savefig(folder / f"{name}.svg", metadata={"Date": None}, bbox_inches="tight")
         plt.close(figure)
@@ -99,4 +101,14 @@ def _creep(of: Measured) -> Any:
         axis.plot(np.quantile(rows, 0.05, axis=0), color=colour, label=f"{rule}, 5th percentile", linewidth=1)
     axis.set(xlabel="night", ylabel="true AUC")
     axis.legend(frameon=False)
+    return figure
+
+
+def _drift(of: Measured) -> Any:
+    figure, axis = plt.subplots(figsize=(4, 3))
+    for colour, (share, days) in zip(_SHOWN.values(), of.drift.days.items(), strict=False):
+        told = [float((days <= day).mean()) for day in range(MOST_DAYS + 1)]
+        axis.step(range(MOST_DAYS + 1), told, where="post", color=colour, label=f"{100 * share:.0f} %")
+    axis.set(xlabel="days", ylabel="share of runs with an alarm", ylim=(0, 1.02))
+    axis.legend(frameon=False, title="from the new scanner")
     return figure
