@@ -83,7 +83,9 @@ class Site:
 
     def stage(self, *, plan: Plan = PLAN, folder: str = "models", finetune: bool = True) -> RetrainStage:
         made = self.folder / folder
-        network = fine_tuning(made, self.folder / "cache", GUARANTEE, plan) if finetune else None
+        recipe = training.Recipe(rate=5e-4)  # a network of 64 weights bears more than one of millions
+        cache = self.folder / "cache"
+        network = fine_tuning(made, cache, GUARANTEE, plan, recipe=recipe) if finetune else None
         return RetrainStage(
             self.ledger, made, GUARANTEE, plan, automatic=True, fine_tuning=network, clock=lambda: NIGHT
         )

@@ -13,6 +13,7 @@ from orthanc_al.learn.pccp import Plan
 
 if TYPE_CHECKING:
     from orthanc_al.learn.finetune.night import FineTuning
+    from orthanc_al.learn.finetune.training import Recipe
 
 
 def fine_tuning(
@@ -23,6 +24,7 @@ def fine_tuning(
     *,
     factory_data: Path | None = None,
     console: Console | None = None,
+    recipe: "Recipe | None" = None,
 ) -> "FineTuning":
     """Return what makes a candidate with a network of its own; parameters as it takes them.
 
@@ -41,4 +43,6 @@ def fine_tuning(
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from orthanc_al.learn.finetune.night import FineTuning  # noqa: PLC0415 - torch is an extra
 
-    return FineTuning(folder, cache, guarantee, plan, factory_data=factory_data, console=console)
+    return FineTuning(
+        folder, cache, guarantee, plan, factory_data=factory_data, console=console, recipe=recipe
+    )

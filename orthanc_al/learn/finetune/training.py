@@ -40,7 +40,7 @@ class Recipe:
     batch
         Films a step.
     rate
-        Of AdamW, at its peak; it falls as half a cosine.
+        Of AdamW, at its peak: it rises over the first pass, and falls as half a cosine.
     hold
         Strength of the draw towards the weights at the start (L2-SP).
     """
@@ -49,7 +49,7 @@ class Recipe:
     epochs: int = 20
     patience: int = 4
     batch: int = 32
-    rate: float = 2e-4
+    rate: float = 5e-5
     hold: float = 0.01
 
 
@@ -126,9 +126,9 @@ class Trainer:
         groups = np.array_split(rows, max(1, math.ceil(len(rows) / self.recipe.batch)))
         for step, group in enumerate(groups):
             progress = (self.epoch + step / len(groups)) / self.recipe.epochs
-            self.optimiser.param_groups[0]["lr"] = (
-                self.recipe.rate * 0.5 * (1.0 + math.cos(math.pi * progress))
-            )
+            rise = min(1.0, self.epoch + (step + 1) / len(groups))
+            fall = 0.5 * (1.0 + math.cos(math.pi * progress))
+            self.optimiser.param_groups[0]["lr"] = self.recipe.rate * rise * fall
             loss = self._loss(group, noise) + self._held()
             self.optimiser.zero_grad()
             self.scaler.scale(loss).backward()
