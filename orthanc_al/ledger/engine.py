@@ -5,6 +5,7 @@ what it read is still true when it writes; `Ledger.read` sees one consistent sta
 """
 
 import re
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -15,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect, make_url
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as WaitedTooLong
 from sqlalchemy.pool import QueuePool
 
 from orthanc_al.errors import LedgerError
+from orthanc_al.ledger.locks import BUSY_SECONDS, on_begin, on_connect
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -28,10 +30,8 @@ from orthanc_al.ledger.doorbell import Doorbell
 
 RINGS = "rings_the_bell"  # what a transaction puts into its connection's info where it writes deliveries
 
-_BUSY_SECONDS = 30
 _POLL_SECONDS = 0.02
 _MIGRATIONS = Path(__file__).parent / "migrations"
-_LOCK_POLL_SECONDS = 0.001
 
 
 class Ledger:
@@ -114,8 +114,8 @@ class Ledger:
         if self._engine.dialect.name != "sqlite":
             yield
             return
-        if not self._writing.acquire(timeout=_BUSY_SECONDS):
-            raise WaitedTooLong(f"no turn to write within {_BUSY_SECONDS} s")
+        if not self._writing.acquire(timeout=BUSY_SECONDS):
+            raise WaitedTooLong(f"no turn to write within {BUSY_SECONDS} s")
         try:
             yield
         finally:
@@ -171,8 +171,6 @@ class Ledger:
         """
         if self._engine.dialect.name != "sqlite":
             raise LedgerError("The ledger is on PostgreSQL: back it up with pg_dump.")
-        import sqlite3  # noqa: PLC0415 - only needed here
-
         with self._engine.connect() as connection, sqlite3.connect(target) as copy:
             raw: Any = connection.connection.driver_connection
             raw.backup(copy)
@@ -217,55 +215,11 @@ def _engine(url: str) -> Engine:
         poolclass=QueuePool,
         pool_size=8,
         max_overflow=72,
-        connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False},
+        connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
     )
-    event.listen(engine, "connect", _on_connect)
-    event.listen(engine, "begin", _on_begin)
+    event.listen(engine, "connect", on_connect)
+    event.listen(engine, "begin", on_begin)
     return engine
-
-
-def _on_connect(raw: Any, _: Any) -> None:
-    # pysqlite would open transactions by itself, and late: we do it in _on_begin.
-    raw.isolation_level = None
-    for pragma in (
-        f"busy_timeout={_BUSY_SECONDS * 1000}",
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        "foreign_keys=ON",
-    ):
-        raw.execute(f"PRAGMA {pragma}").close()
-
-
-def _on_begin(connection: Connection) -> None:
-    if connection.info.get("immediate"):
-        _take_write_lock(connection)
-    else:
-        connection.exec_driver_sql("BEGIN")
-
-
-def _take_write_lock(connection: Connection) -> None:
-    """Begin a transaction that may write, looking for the lock every millisecond.
-
-    SQLite's own waiting sleeps longer the longer it waits (up to 100 ms), so that newcomers overtake:
-    the listener would stand behind the worker, and a modality behind both.
-    """
-    until = time.monotonic() + _BUSY_SECONDS
-    connection.exec_driver_sql("PRAGMA busy_timeout=0")
-    try:
-        while not _begun(connection, is_last_try=time.monotonic() >= until):
-            time.sleep(_LOCK_POLL_SECONDS)
-    finally:
-        connection.exec_driver_sql(f"PRAGMA busy_timeout={_BUSY_SECONDS * 1000}")
-
-
-def _begun(connection: Connection, *, is_last_try: bool) -> bool:
-    try:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-    except OperationalError as error:
-        if is_last_try or not getattr(error.orig, "sqlite_errorname", "").startswith("SQLITE_BUSY"):
-            raise
-        return False
-    return True
 
 
 def _upgrade(url: str) -> None:

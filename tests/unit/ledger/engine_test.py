@@ -4,9 +4,10 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from orthanc_al.errors import LedgerError
-from orthanc_al.ledger import Ledger, engine, facts
+from orthanc_al.ledger import Ledger, engine, facts, locks
 from orthanc_al.ledger.schema import metadata
 
 
@@ -105,7 +106,7 @@ def test_who_waits_for_the_write_lock_looks_for_it_every_millisecond(
             if len(waited) == 50:
                 other.execute("ROLLBACK")
 
-        monkeypatch.setattr(engine.time, "sleep", sleep)
+        monkeypatch.setattr(locks.time, "sleep", sleep)
         with ledger.write() as connection:
             facts.put(connection, "a", "b")
     assert waited == [0.001] * 50
@@ -117,7 +118,7 @@ def test_a_write_lock_that_never_comes_is_an_error_and_the_connection_stays_good
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with _write_lock(ledger):
-        monkeypatch.setattr(engine, "_BUSY_SECONDS", 0)
+        monkeypatch.setattr(locks, "BUSY_SECONDS", 0)
         with pytest.raises(OperationalError, match="locked"), ledger.write():
             pytest.fail("a transaction began under another's lock")
         monkeypatch.undo()
@@ -133,6 +134,21 @@ def test_processes_that_start_together_make_one_ledger(tmp_path: Path) -> None:
     command = [sys.executable, "-c", f"from orthanc_al.ledger import Ledger; Ledger.create({url!r})"]
     makers = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(4)]
     assert [(maker.communicate()[1], maker.returncode) for maker in makers] == [("", 0)] * 4
+
+
+def test_who_opens_a_new_ledger_waits_for_who_does_so_at_the_same_time(tmp_path: Path) -> None:
+    path = tmp_path / "l.sqlite"
+    with closing(sqlite3.connect(path, check_same_thread=False)) as other:
+        other.execute("CREATE TABLE t (x)")
+        other.commit()
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("INSERT INTO t VALUES (1)")
+        release = threading.Timer(0.3, other.commit)
+        release.start()
+        with closing(sqlite3.connect(path)) as raw:
+            locks.use_write_ahead_log(raw)
+            assert raw.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        release.join()
 
 
 @pytest.mark.parametrize("statement", [8, 20])
@@ -187,7 +203,7 @@ def test_of_many_threads_one_looks_for_the_write_lock_at_a_time(
 ) -> None:
     looking: list[int] = []
     at_once: list[int] = []
-    take = engine._take_write_lock
+    take = locks.take_write_lock
 
     def counted(connection: Connection) -> None:
         looking.append(1)
@@ -199,7 +215,7 @@ def test_of_many_threads_one_looks_for_the_write_lock_at_a_time(
         with ledger.write() as connection:
             facts.put(connection, f"fact {number}", "x")
 
-    monkeypatch.setattr(engine, "_take_write_lock", counted)
+    monkeypatch.setattr(locks, "take_write_lock", counted)
     with ThreadPoolExecutor(24) as threads:
         list(threads.map(write, range(72)))
     assert set(at_once) == {1}
@@ -209,7 +225,7 @@ def test_of_many_threads_one_looks_for_the_write_lock_at_a_time(
 def test_a_thread_whose_turn_does_not_come_is_told_as_of_any_locked_ledger(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "_BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(engine, "BUSY_SECONDS", 0.1)
     with (
         ledger.write(),
         ThreadPoolExecutor(1) as other,

@@ -1,0 +1,76 @@
+"""SQLite's locks: how a connection is set up, and how long it waits for others."""
+
+import sqlite3
+import time
+from typing import Any, Final
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
+
+BUSY_SECONDS: Final = 30
+_LOCK_POLL_SECONDS: Final = 0.001
+
+
+def on_connect(raw: Any, _: Any) -> None:
+    """Set a new connection up: durable, in the write-ahead log, without pysqlite's transactions."""
+    # pysqlite would open transactions by itself, and late: we do it in `on_begin`.
+    raw.isolation_level = None
+    raw.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}").close()
+    use_write_ahead_log(raw)
+    for pragma in ("synchronous=FULL", "foreign_keys=ON"):
+        raw.execute(f"PRAGMA {pragma}").close()
+
+
+def use_write_ahead_log(raw: Any) -> None:
+    """Switch to the write-ahead log: of a new ledger once, then it stays.
+
+    SQLite does not wait for others there, whatever its busy_timeout: processes that start together on a
+    new ledger would find it locked.
+    """
+    until = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            raw.execute("PRAGMA journal_mode=WAL").close()
+        except sqlite3.OperationalError as error:
+            if time.monotonic() >= until or not _is_busy(error):
+                raise
+            time.sleep(_LOCK_POLL_SECONDS)
+        else:
+            return
+
+
+def _is_busy(error: BaseException | None) -> bool:
+    return getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY")
+
+
+def on_begin(connection: Connection) -> None:
+    """Begin a transaction: one that may write holds the write lock from its start."""
+    if connection.info.get("immediate"):
+        take_write_lock(connection)
+    else:
+        connection.exec_driver_sql("BEGIN")
+
+
+def take_write_lock(connection: Connection) -> None:
+    """Begin a transaction that may write, looking for the lock every millisecond.
+
+    SQLite's own waiting sleeps longer the longer it waits (up to 100 ms), so that newcomers overtake:
+    the listener would stand behind the worker, and a modality behind both.
+    """
+    until = time.monotonic() + BUSY_SECONDS
+    connection.exec_driver_sql("PRAGMA busy_timeout=0")
+    try:
+        while not _begun(connection, is_last_try=time.monotonic() >= until):
+            time.sleep(_LOCK_POLL_SECONDS)
+    finally:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
+
+
+def _begun(connection: Connection, *, is_last_try: bool) -> bool:
+    try:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    except OperationalError as error:
+        if is_last_try or not _is_busy(error.orig):
+            raise
+        return False
+    return True
