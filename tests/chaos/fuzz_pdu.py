@@ -34,6 +34,7 @@ from tests.support.wire import CT, EXPLICIT, data_set
 
 _CONTEXTS: Final = {1: EXPLICIT, 3: EXPLICIT}
 _LISTENER_SHARE: Final = 100
+_LOOK_EVERY: Final = 200
 _LONGEST_SECONDS: Final = 10.0
 _GROWTH_MEGABYTES: Final = 64.0
 _RELEASE: Final = b"\x05\0\0\0\0\x04\0\0\0\0"
@@ -223,7 +224,7 @@ def fuzz(count: int, seed: int, folder: Path) -> Verdict:
     spool = Spool(folder / "spool", 0)
     ledger = Ledger.create(f"sqlite:///{folder}/ledger.sqlite")
     with _listening(folder / "listener", ledger, verdict) as port:
-        start = _peak()
+        start, owned = _peak(), set[str]()
         for number in range(count):
             rng = random.Random(f"{seed} {number}")
             sent = mutated(rng, honest(rng))
@@ -231,11 +232,12 @@ def fuzz(count: int, seed: int, folder: Path) -> Verdict:
             if number % _LISTENER_SHARE == 0:
                 verdict.outcomes[_into_listener(sent, port)] += 1
             else:
-                _into_spool(number, sent, spool, verdict)
+                _into_spool(number, sent, spool, owned, verdict)
             verdict.slowest_seconds = max(verdict.slowest_seconds, time.perf_counter() - began)
             if number == count // 100:
                 start = _peak()
         verdict.growth_megabytes = _peak() - start
+        _look(count, spool, owned, verdict)
     if verdict.slowest_seconds > _LONGEST_SECONDS:
         verdict.faults.append(f"a stream took {verdict.slowest_seconds:.1f} s")
     if verdict.growth_megabytes > _GROWTH_MEGABYTES:
@@ -244,7 +246,7 @@ def fuzz(count: int, seed: int, folder: Path) -> Verdict:
     return verdict
 
 
-def _into_spool(number: int, sent: bytes, spool: Spool, verdict: Verdict) -> None:
+def _into_spool(number: int, sent: bytes, spool: Spool, owned: set[str], verdict: Verdict) -> None:
     try:
         outcome, records = into_stream(sent, spool)
     except Exception as error:
@@ -252,11 +254,20 @@ def _into_spool(number: int, sent: bytes, spool: Spool, verdict: Verdict) -> Non
         return
     verdict.outcomes[outcome] += 1
     verdict.stored += len(records.received_ids)
-    files = {path.name for path in spool.folder.glob("??/*")}
-    if files != {f"{one}.dcm" for one in records.received_ids}:
-        verdict.faults.append(f"stream {number}: files {sorted(files)}, acknowledged {records.received_ids}")
-    for path in spool.folder.glob("??/*"):
+    owned.update(f"{one}.dcm" for one in records.received_ids)
+    if number % _LOOK_EVERY == 1:
+        _look(number, spool, owned, verdict)
+
+
+def _look(number: int, spool: Spool, owned: set[str], verdict: Verdict) -> None:
+    """Look whether the files in the spool are those that were acknowledged, and remove them."""
+    files = {path.name: path for path in spool.folder.glob("??/*")}
+    if files.keys() != owned:
+        differing = sorted(files.keys() ^ owned)
+        verdict.faults.append(f"streams up to {number}: files without an owner, or lost: {differing}")
+    for path in files.values():
         path.unlink()
+    owned.clear()
 
 
 def _into_listener(sent: bytes, port: int) -> str:
