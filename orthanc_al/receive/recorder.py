@@ -5,6 +5,7 @@ In the order in which things happened, so that no association's end is in the le
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +22,9 @@ from orthanc_al.receive.recovery import recover
 from orthanc_al.receive.session import Session
 from orthanc_al.spool import Spool
 
-GATHER_SECONDS: Final = 0.02  # between two batches: what comes meanwhile is one transaction
+GATHER_SECONDS: Final = 0.02  # between two batches at least: what comes meanwhile is one transaction
+_REST: Final = 4.0  # times as long as the last batch took: commits stand in line with the spool's fsyncs
+_LONGEST_GATHER_SECONDS: Final = 0.2
 RETRY_SECONDS: Final = 2.0
 _LARGEST_BATCH: Final = 500
 _MOST_WAITING: Final = 20_000  # some 20 MB; beyond that the rows are rebuilt from the spool
@@ -100,10 +103,13 @@ class Recorder:
         while True:
             self._come.wait()
             self._come.clear()
+            began = time.monotonic()
             done = self._catch_up()
             if not done:
                 self._come.set()
-            stopping = self._stopping.wait(GATHER_SECONDS if done else RETRY_SECONDS)
+            took = time.monotonic() - began
+            pause = min(_LONGEST_GATHER_SECONDS, max(GATHER_SECONDS, _REST * took)) if done else RETRY_SECONDS
+            stopping = self._stopping.wait(pause)
             if stopping and not (done and self._waiting):
                 return
 
