@@ -97,14 +97,11 @@ class Lane:
         delivery = self._backlog.take()
         if delivery is None:
             return False
-        note = None
-        try:
-            note = self._deliver(delivery)
-        finally:
-            if note is None:
-                self._backlog.give_back(delivery)
-            else:
-                self._backlog.note(note)
+        note = self._deliver_or_postpone(delivery)
+        if note is None:
+            self._backlog.give_back(delivery)
+        else:
+            self._backlog.note(note)
         return note is not None
 
     def interrupt(self) -> None:
@@ -142,6 +139,20 @@ class Lane:
                 _log.info("no_further_association", destination=self._peer.name, reason=str(error))
             return False
         return True
+
+    def _deliver_or_postpone(self, delivery: Delivery) -> Note | None:
+        try:
+            return self._deliver(delivery)
+        except Exception as error:  # noqa: BLE001 - a named border: others must not wait behind one object
+            _log.error(
+                "delivery_crashed",
+                destination=self._peer.name,
+                instance=delivery.instance.id,
+                exc_info=True,
+            )
+            self.channel.drop()
+            why = f"the program failed on it ({type(error).__name__}): the forwarder's log says where"
+            return judgement.postponed(delivery, why, now())
 
     def _deliver(self, delivery: Delivery) -> Note | None:
         """Send one; return what came of it, None where it was not tried."""

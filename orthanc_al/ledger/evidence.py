@@ -98,7 +98,8 @@ def counts(connection: Connection, study_instance_uid: str) -> Sequence[int]:
     Steps count together, and only once all of them are over: another may add to it.
     """
     steps = procedure_steps.c
-    query = select(func.count(), func.sum(steps.instances), func.sum(steps.status == IN_PROGRESS)).where(
+    in_progress = func.count().filter(steps.status == IN_PROGRESS)
+    query = select(func.count(), func.sum(steps.instances), in_progress).where(
         steps.study_instance_uid == study_instance_uid
     )
     number, performed, open_ = connection.execute(query).one()

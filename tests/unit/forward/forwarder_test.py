@@ -370,6 +370,28 @@ def test_an_unforeseen_fault_does_not_end_the_line(
         until(lambda: nothing_waits(ledger))
 
 
+def test_an_object_on_which_the_program_fails_holds_up_no_other(
+    ledger: Ledger, spool: Spool, start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Channel.send
+
+    def fails_on_the_first(self: Channel, instance: Any, data: memoryview) -> Any:
+        if instance.sop_instance_uid == "1.2.1":
+            raise ZeroDivisionError
+        return real(self, instance, data)
+
+    monkeypatch.setattr(Channel, "send", fails_on_the_first)
+    for uid in ("1.2.1", "1.2.2", "1.2.3"):
+        put_instance(ledger, spool, uid)
+    with Scp([(CT, [EXPLICIT])]).running() as scp:
+        start(scp.peer())
+        until(lambda: states(ledger).get(("pacs", SENT)) == 2)
+        until(lambda: _rows(ledger)[0].attempts >= 2)  # and it is tried again
+        monkeypatch.setattr(Channel, "send", real)
+        until(lambda: nothing_waits(ledger))
+    assert [row.state for row in _rows(ledger)] == [SENT, SENT, SENT]
+
+
 def test_deliveries_to_a_peer_that_is_not_configured_any_more_wait(
     ledger: Ledger, spool: Spool, start: Any
 ) -> None:
