@@ -1,4 +1,4 @@
-"""`make bench-learning` in its short form: on made-up films, all the way to page and plots, and resumed."""
+"""`make bench-learning` in its short form: on made-up films, all the way to page and plots."""
 
 from pathlib import Path
 
@@ -23,20 +23,14 @@ def test_a_folder_of_films_becomes_a_page_with_every_strategy_and_plots(tmp_path
     from tests.bench.learning.measuring import SHORT  # noqa: PLC0415
 
     data = write_films(made_up_films(300), tmp_path / "films")
-    console = Console(quiet=True)
-    bars = run(data, tmp_path / "out", tmp_path / "work", SHORT, console)
+    bars = run(data, tmp_path / "out", tmp_path / "work", SHORT, Console(quiet=True))
     page = (tmp_path / "out" / "learning-figures.md").read_text()
     assert all(f"| {one.name} |" in page or f"**{one.name}**" in page for one in STRATEGIES)
     assert {"holds", "**missed**"} & set(page.replace("|", " ").split())
     assert any(bar.measure.startswith("V:") for bar in bars)
     assert len(list((tmp_path / "out" / "learning-figures").glob("*.svg"))) == 5
-    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*.*") if path.is_file()}
-    again = run(data, tmp_path / "out", tmp_path / "work", SHORT, console)
-    now = {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*.*") if path.is_file()}
-    assert {k: v for k, v in now.items() if "curves" in str(k) or k.suffix == ".npy"} == {
-        k: v for k, v in kept.items() if "curves" in str(k) or k.suffix == ".npy"
-    }
-    assert [bar.seen for bar in again] == [bar.seen for bar in bars]
+    assert list((tmp_path / "work").glob("*.pt"))
+    assert len(list((tmp_path / "work" / "curves").glob("*.json"))) == 8
 
 
 def _write(folder: Path, lines: list[str]) -> Path:

@@ -45,6 +45,8 @@ def run(data: Path, out: Path, work: Path, effort: Effort, console: Console) -> 
         "images": len(loaded.films),
         "studies": len(set(loaded.studies)),
         "seeds": effort.seeds,
+        "resamples of patients": effort.resamples,
+        "simulated hospitals": effort.hospitals,
         "run": f"{(time.perf_counter() - start) / 60:.0f} min (without what an earlier run had kept)",
     }
     made = plots.draw(measured, tiers, out / "learning-figures")

@@ -1,6 +1,6 @@
 """Calibration with 80 audit labels, and the tiers' guarantee on resamples of whole patients."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -56,9 +56,10 @@ def calibration(of: Hospital, seeds: int) -> Calibration:
 
 def _one_calibration(here: World) -> tuple:
     rng = np.random.default_rng((here.seed, 21))
-    head, asked = _adapted(here)
-    rest = np.setdiff1d(np.arange(len(here.pool)), asked)
-    audited = here.pool.rows(rng.permutation(rest)[:AUDIT_LABELS])
+    # Audits are drawn when studies arrive; questions come from the others.
+    order = rng.permutation(len(here.pool))
+    audited, rest = here.pool.rows(order[:AUDIT_LABELS]), here.pool.rows(order[AUDIT_LABELS:])
+    head, _ = _adapted(replace(here, pool=rest))
     calibrator = fit_calibrator(
         head.logits(audited.embeddings), audited.labels, centre=here.factory.calibrator
     )

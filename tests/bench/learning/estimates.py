@@ -7,11 +7,18 @@ import numpy as np
 
 from orthanc_al.methods.acquisition import PowerMargin, best
 from orthanc_al.methods.delong import auc
-from orthanc_al.methods.estimators import hajek_mean, lure_mean, sequential_probabilities, weighted_auc
+from orthanc_al.methods.estimators import (
+    hajek_mean,
+    horvitz_thompson_total,
+    lure_mean,
+    sequential_probabilities,
+    weighted_auc,
+)
 from tests.bench.learning.world import Hospital, world
 
 REPEATS: Final = 2000
 ASKED: Final = 100
+AUDIT_SHARE: Final = 0.2
 
 
 @dataclass(frozen=True)
@@ -31,8 +38,9 @@ class Bias:
 def error_rate(of: Hospital, seed: int = 0, repeats: int = REPEATS) -> Bias:
     """Ask again and again about one pool of one head, as the stream does, and as the batch's first step does.
 
-    The stream flags each study on its own by a threshold on g (inclusion probabilities pi: Hajek); the
-    batch takes the best by g (LURE). ``naive`` is the mean of those asked.
+    The stream audits each study, and else flags it by a threshold on g; pi is the probability of either, and
+    so never less than the audit's (Hajek, Horvitz and Thompson). The batch takes the best by g (LURE).
+    ``naive`` is the mean of those asked.
     """
     here = world(of, seed)
     logits = here.factory.calibrator.calibrated_logit(here.factory.head.logits(here.pool.embeddings))
@@ -41,24 +49,33 @@ def error_rate(of: Hospital, seed: int = 0, repeats: int = REPEATS) -> Bias:
     strategy, rng = PowerMargin(beta=1.0), np.random.default_rng((seed, 41))
     merits = strategy.score(p, np.full(len(p), np.exp(-1.0)))  # at this noise the Gumbel part is 0
     threshold = _threshold(strategy, p, min(ASKED, len(p) // 3))
-    pi = strategy.chance(p, threshold)
+    audited = AUDIT_SHARE * min(ASKED, len(p) // 3) / len(p)
+    pi = audited + (1.0 - audited) * strategy.chance(p, threshold)
     rows = []
     for _ in range(repeats):
         g = strategy.score(p, rng.uniform(1e-12, 1.0, len(p)))
-        flagged = np.flatnonzero(g > threshold)
+        flagged = np.flatnonzero((g > threshold) | (rng.random(len(p)) < audited))
         drawn = best(g, g, min(ASKED, len(p) // 3))
         q = sequential_probabilities(merits, drawn)
         rows.append(
             (
                 loss[flagged].mean(),
                 hajek_mean(loss[flagged], pi[flagged]),
+                horvitz_thompson_total(loss[flagged], pi[flagged]) / len(p),
                 lure_mean(loss[drawn], q, len(p)),
                 *_areas(logits[flagged], here.pool.labels[flagged], pi[flagged]),
             )
         )
-    truths = np.array([loss.mean()] * 3 + [auc(logits, here.pool.labels)] * 2)
+    truths = np.array([loss.mean()] * 4 + [auc(logits, here.pool.labels)] * 2)
     found = np.array(rows) - truths
-    names = ("error, naive", "error, Hajek", "error, LURE", "AUC, naive", "AUC, Hajek")
+    names = (
+        "error, naive",
+        "error, Hajek",
+        "error, Horvitz-Thompson",
+        "error, LURE",
+        "AUC, naive",
+        "AUC, Hajek",
+    )
     return Bias(
         float(loss.mean()),
         {

@@ -43,7 +43,8 @@ def drift_delays(of: Hospital, plain: np.ndarray, repeats: int = 20) -> Delays:
         days = []
         for _ in range(repeats):
             order = rng.permutation(len(plain))
-            reference, rest = plain[order[:500]], order[500:]
+            many = min(500, len(plain) // 2)
+            reference, rest = plain[order[:many]], order[many:]
             days.append(
                 _first_alarm(reference, plain[rest], of.site.embeddings[rest], share, head.logits, rng)
             )
