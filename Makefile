@@ -6,6 +6,8 @@ TORCH ?= torch==2.13.0
 STUDIES ?=
 # What pytest gets beside the defaults, e.g. `make test T="-k spool -x"`.
 T ?=
+# Tests at the same time: a process each; 0 runs them in one. Most wait for others more than they work.
+JOBS ?= auto
 # Where `make train` puts the package: a new folder, since a package is never overwritten.
 OUT ?= var/cxr-pneumonia
 # What the benchmark gets beside the defaults, e.g. `make bench B="--rounds 1 --only receive"`.
@@ -38,7 +40,7 @@ run: $(VENV)/.installed   ## start the service with demo studies: http://127.0.0
 	@$(BIN)/orthanc-al demo $(if $(STUDIES),--studies "$(STUDIES)")
 
 test: $(VENV)/.installed-dev parts   ## all tests (under 20 minutes on two cores)
-	@$(BIN)/python -m pytest $(T)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(T)
 
 check: $(VENV)/.installed-dev   ## lint, types, imports, documents
 	@$(BIN)/ruff check .
