@@ -9,6 +9,7 @@ need storescu dcmtk
 need dciodvfy dicom3tools
 need chromium chromium
 need npm npm
+need nginx nginx-light
 [ -z "$packages" ] && exit 0
 as_root=""
 if [ "$(id -u)" != 0 ]; then
@@ -23,7 +24,7 @@ echo "Installing for the tests:$packages"
 $as_root apt-get update -q >/dev/null || exit 1
 # shellcheck disable=SC2086 # one word a package
 DEBIAN_FRONTEND=noninteractive $as_root apt-get install -q -y --no-install-recommends $packages >/dev/null
-# Debian starts an Orthanc of its own, which would hold port 4242 and 8042; the tests start theirs.
+# Debian starts an Orthanc and an nginx of its own, which would hold their ports; the tests start theirs.
 if command -v systemctl >/dev/null 2>&1 && [ -d /run/systemd/system ]; then
-  $as_root systemctl disable --now orthanc >/dev/null 2>&1 || true
+  $as_root systemctl disable --now orthanc nginx >/dev/null 2>&1 || true
 fi

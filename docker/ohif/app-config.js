@@ -28,6 +28,7 @@
     if (!answer.ok || said === null) {
       const error = new Error(typeof said?.detail === "string" ? said.detail : `The gateway answers ${answer.status}.`);
       error.status = answer.status;
+      error.changed = answer.headers.get("x-orthanc-al-reason") === "changed";
       throw error;
     }
     return said;
@@ -43,7 +44,7 @@
   /** A result in words: what OHIF's own measurement panel leaves out. */
   function inWords(results) {
     return results
-      .map((one) => one.why)
+      .map((one) => `${one.why}; uncertainty ${one.std.toFixed(2)}`)
       .join("\n");
   }
 
@@ -64,14 +65,28 @@
       this.busy = false; // a double click is one read
     }
 
-    /** Remembers what is looked at, and says what the model said of it. */
+    /** Remembers what is looked at. */
     async opened(uid) {
+      const results = await this.results(uid, (study) => this.seen.set(uid, study.revision));
+      if (results?.length) this.tell("orthanc_al", inWords(results), "info", 15000);
+    }
+
+    /** Says again what the model said, where it may be told. */
+    async again() {
+      const results = await this.results(open()[0] || "none");
+      const none = "No result: it has no score, or none that is told before it is read.";
+      if (results) this.tell("orthanc_al", inWords(results) || none, "info", 15000);
+    }
+
+    /** Returns the results of a study, null where they can't be had. */
+    async results(uid, remember = () => {}) {
       try {
         const { study, results } = await look(uid);
-        this.seen.set(uid, study.revision);
-        if (results.length) this.tell("orthanc_al", inWords(results), "info", 15000);
+        remember(study);
+        return results;
       } catch (error) {
         if (error.status !== 404) this.tell("orthanc_al", error.message, "warning");
+        return null;
       }
     }
 
@@ -82,15 +97,16 @@
         const uids = open();
         if (uids.length !== 1) throw new Error("Open one study alone to sign it.");
         if (!(await named())) return;
-        if (!this.seen.has(uids[0])) this.seen.set(uids[0], (await look(uids[0])).study.revision);
-        const said = { finding, value, revision: this.seen.get(uids[0]) };
+        const revision = this.seen.get(uids[0]) ?? 0; // 0 is none: of what was opened before it was known
+        const said = { finding, value, revision };
         const taken = await ask(`/studies/${encodeURIComponent(uids[0])}/reads`, said);
         const again = taken.state === "conflict" ? "Another reader says otherwise: it goes to adjudication." : "";
         this.tell(`${finding}: ${value}`, `Signed by ${taken.reader.replaceAll("^", ", ")}. ${again}`, "success");
         if (me.findings.length === 1) this.next(taken.next);
       } catch (error) {
         this.tell("Not signed", error.message, "error", 15000);
-        if (error.status === 409) this.seen.delete(open()[0]); // look again, then sign
+        // What came meanwhile is not on the screen: another click must not sign it before it is.
+        if (error.changed) setTimeout(() => location.reload(), 4000);
       } finally {
         this.busy = false;
       }
@@ -146,6 +162,7 @@
       return {
         definitions: {
           orthancAlRead: ({ finding, value }) => reading.read(finding, value),
+          orthancAlAgain: () => reading.again(),
           orthancAlNext: () => reading.goOn(),
         },
         defaultContext: "DEFAULT",
@@ -156,6 +173,7 @@
     onModeEnter({ servicesManager }) {
       const { toolbarService } = servicesManager.services;
       const buttons = me.findings.flatMap((finding) => VALUES.map((one) => readButton(finding, one)));
+      buttons.push(button("orthanc-al-again", "info-link", "What the model says", "orthancAlAgain"));
       buttons.push(button("orthanc-al-next", "ArrowRightBold", "Next study of the worklist", "orthancAlNext"));
       toolbarService.register(buttons, true);
       toolbarService.updateSection("primary", buttons.map((one) => one.id));

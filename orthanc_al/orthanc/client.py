@@ -86,7 +86,7 @@ class OrthancClient:
 
     def capabilities(self) -> Capabilities:
         """Ask what this Orthanc can do."""
-        system = self._ask(self._api.get_system).json()
+        system = self._told(self._api.get_system)
         return Capabilities(
             version=str(system.get("Version", "")),
             has_labels=bool(system.get("HasLabels", False)),
@@ -96,8 +96,7 @@ class OrthancClient:
 
     def get(self, path: str, parameters: Mapping[str, Any] | None = None, *, missing: bool = False) -> Any:
         """Return the JSON answer to a GET; None for a 404 where something may be ``missing``."""
-        answer = self._ask(self._api.get, f"{self._url}{path}", params=parameters, missing=missing)
-        return None if answer is None else answer.json()
+        return self._told(self._api.get, f"{self._url}{path}", params=parameters, missing=missing)
 
     @contextmanager
     def stream(self, path: str) -> Iterator[Iterator[bytes] | None]:
@@ -128,11 +127,11 @@ class OrthancClient:
             )
 
     def _metadata_problems(self) -> list[str]:
-        named = self._ask(self._api.get_system).json().get("UserMetadata")
+        named = self._told(self._api.get_system).get("UserMetadata")
         if named is None:  # before 1.12: a study that has the value tells by which key
             keys: set[str] = set()
-            for study in self._ask(self._api.get_studies, params={"since": 0, "limit": 1}).json():
-                keys |= set(self._ask(self._api.get_studies_id_metadata, study).json())
+            for study in self._told(self._api.get_studies, params={"since": 0, "limit": 1}):
+                keys |= set(self._told(self._api.get_studies_id_metadata, study))
             known = str(READ_BY_INDEX) not in keys
         else:
             known = READ_BY in named
@@ -145,8 +144,7 @@ class OrthancClient:
 
     def find_study(self, study_instance_uid: str) -> str | None:
         """Return Orthanc's own id of a study, None where it does not have it."""
-        answer = self._ask(self._api.post, f"{self._url}/tools/lookup", content=study_instance_uid)
-        for found in answer.json():
+        for found in self._told(self._api.post, f"{self._url}/tools/lookup", content=study_instance_uid):
             if found["Type"] == "Study":
                 return str(found["ID"])
         return None
@@ -169,7 +167,7 @@ class OrthancClient:
 
     def labels(self, orthanc_id: str) -> set[str]:
         """Return the labels of a study; only where there are labels."""
-        return set(self._ask(self._api.get_studies_id_labels, orthanc_id).json())
+        return set(self._told(self._api.get_studies_id_labels, orthanc_id))
 
     def put_labels(self, orthanc_id: str, wanted: Collection[str], ours: Collection[str]) -> None:
         """Make ``wanted`` the only ones of the labels ``ours`` that a study has; others are left alone."""
@@ -185,11 +183,22 @@ class OrthancClient:
             return
         # By Orthanc's own ids first: labels are polled, and their studies' tags don't change.
         query = {"Level": "Study", "Query": {}, "Labels": [label]}
-        there = self._ask(self._api.post_tools_find, query).json()
+        there = self._told(self._api.post_tools_find, query)
         if not self._uids.keys() >= set(there):
-            for study in self._ask(self._api.post_tools_find, {**query, "Expand": True}).json():
+            for study in self._told(self._api.post_tools_find, {**query, "Expand": True}):
                 self._uids[study["ID"]] = str(study["MainDicomTags"]["StudyInstanceUID"])
         yield from (self._uids[study] for study in there if study in self._uids)
+
+    def _told(self, call: Callable[..., Any], *args: Any, missing: bool = False, **kwargs: Any) -> Any:
+        """Return the JSON answer; None for a 404 where something may be ``missing``."""
+        answer = self._ask(call, *args, missing=missing, **kwargs)
+        try:
+            return None if answer is None else answer.json()
+        except ValueError as error:
+            raise OrthancError(
+                f"What answers at {self._url} to {answer.request.method} {answer.request.url.path} is no "
+                "Orthanc (it sends no JSON): check orthanc.url."
+            ) from error
 
     def _ask(self, call: Callable[..., Any], *args: Any, missing: bool = False, **kwargs: Any) -> Any:
         """Return the answer; None for a 404 where something may be ``missing``."""

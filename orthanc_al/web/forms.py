@@ -1,7 +1,6 @@
 """The forms of the pages: reading works without JavaScript, by the same rules as the API."""
 
 from typing import Final, TypeVar
-from urllib.parse import quote
 
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -11,10 +10,10 @@ from orthanc_al.errors import ReadError
 from orthanc_al.web import reader as readers
 from orthanc_al.web.auth import OrderedHere
 from orthanc_al.web.context import Here
-from orthanc_al.web.frame import THEME_COOKIE, THEMES, Fields, Page, back
+from orthanc_al.web.frame import THEME_COOKIE, THEMES, Fields, Page, ask_who_first, back
 from orthanc_al.web.reader import Reader, TheReader, person_name_of
 from orthanc_al.web.reading import confirm, finish, reopen
-from orthanc_al.web.schemas import DoneIn, ReadIn, ReopenIn
+from orthanc_al.web.reading_schemas import DoneIn, ReadIn, ReopenIn
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
@@ -61,7 +60,7 @@ def choose_theme(_: OrderedHere, fields: Fields) -> Response:
 def read(here: Here, reader: TheReader, _: OrderedHere, study_instance_uid: str, fields: Fields) -> Response:
     """Confirm, reject, be unsure, be done, or put a study back."""
     if not reader.name:
-        return _ask_first(back(fields))
+        return ask_who_first(back(fields))
     value = fields.get("value", "")
     if value == "done":
         finish(here, reader, study_instance_uid, _checked(DoneIn, fields, "revision"))
@@ -80,10 +79,6 @@ def _signed(here: Here, reader: Reader, uid: str, fields: Fields) -> Response:
     if to.partition("?")[0] == "/":  # the worklist says what was signed, and offers the way back
         to += ("&" if "?" in to else "?") + f"said={taken.reference}"
     return RedirectResponse(to, 303)
-
-
-def _ask_first(to: str) -> Response:
-    return RedirectResponse(f"/reader?back={quote(to, safe='')}", 303)
 
 
 def _checked(kind: type[_Said], fields: Fields, *names: str) -> _Said:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 from fastapi import Depends, HTTPException, Request
+from fastapi.responses import RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from orthanc_al.domain import ReadValue, StudyState, Tier
@@ -32,7 +33,9 @@ _environment.filters.update(
 )
 _environment.globals.update(Tier=Tier, StudyState=StudyState, tier_words=words.TIER_WORDS)
 _environment.globals.update(state_words=words.STATE_WORDS, Listed=worklist.Listed)
-_environment.globals.update(value_words=words.VALUE_WORDS, ReadValue=ReadValue, THEMES=THEMES)
+_environment.globals.update(
+    value_words=words.VALUE_WORDS, source_words=words.SOURCE_WORDS, ReadValue=ReadValue, THEMES=THEMES
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,3 +117,8 @@ def back(fields: Mapping[str, str], default: str = "/") -> str:
     wanted = fields.get("back", default)
     ours = wanted.startswith("/") and not wanted.startswith(("//", "/\\")) and wanted.isprintable()
     return wanted if ours and "\\" not in wanted else default
+
+
+def ask_who_first(to: str) -> RedirectResponse:
+    """Return the way to the page that asks for a name, and from there back to ``to``."""
+    return RedirectResponse(f"/reader?back={quote(to, safe='')}", 303)

@@ -17,7 +17,7 @@ from orthanc_al.web.api import line_of
 from orthanc_al.web.auth import OrderedHere
 from orthanc_al.web.context import Context, Here
 from orthanc_al.web.reader import Reader, TheReader, person_name_of
-from orthanc_al.web.schemas import (
+from orthanc_al.web.reading_schemas import (
     ClosedModel,
     DoneIn,
     MeModel,

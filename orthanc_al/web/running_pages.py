@@ -1,7 +1,5 @@
 """The pages of those who run it: models, and deliveries."""
 
-from urllib.parse import quote
-
 from fastapi import APIRouter, HTTPException
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
@@ -11,7 +9,7 @@ from orthanc_al.ledger import deliveries, destinations, models, trail, undeliver
 from orthanc_al.web.api import read_deliveries, registry
 from orthanc_al.web.auth import OrderedHere
 from orthanc_al.web.context import Here
-from orthanc_al.web.frame import Fields, Page
+from orthanc_al.web.frame import Fields, Page, ask_who_first
 from orthanc_al.web.reader import TheReader
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
@@ -27,7 +25,7 @@ def show_models(here: Here, frame: Page) -> str:
 def promote(here: Here, reader: TheReader, _: OrderedHere, fields: Fields) -> Response:
     """Let a package go live."""
     if not reader.name:
-        return _ask_first("/models")
+        return ask_who_first("/models")
     reason = _reason(fields)
     try:
         with here.ledger.write() as connection:
@@ -43,7 +41,7 @@ def promote(here: Here, reader: TheReader, _: OrderedHere, fields: Fields) -> Re
 def roll_back(here: Here, reader: TheReader, _: OrderedHere, fields: Fields) -> Response:
     """Go back to the package that was live before: head, calibrator and thresholds as one."""
     if not reader.name:
-        return _ask_first("/models")
+        return ask_who_first("/models")
     reason = _reason(fields)
     try:
         with here.ledger.write() as connection:
@@ -83,7 +81,7 @@ def try_again(here: Here, reader: TheReader, actor: OrderedHere, fields: Fields)
 def cancel(here: Here, reader: TheReader, _: OrderedHere, fields: Fields) -> Response:
     """Give a delivery up, with a name and a reason; `orthanc-al requeue` takes it up again."""
     if not reader.name:
-        return _ask_first("/deliveries")
+        return ask_who_first("/deliveries")
     destination, subject = _which(fields)
     if not subject:
         raise HTTPException(422, "The form names no object: all of a destination is given up by command.")
@@ -102,10 +100,6 @@ def cancel(here: Here, reader: TheReader, _: OrderedHere, fields: Fields) -> Res
             number=given_up,
         )
     return RedirectResponse("/deliveries", 303)
-
-
-def _ask_first(to: str) -> Response:
-    return RedirectResponse(f"/reader?back={quote(to, safe='')}", 303)
 
 
 def _check_package(model: models.RegisteredModel) -> None:

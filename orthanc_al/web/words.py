@@ -7,7 +7,7 @@ from typing import Final
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
-from orthanc_al.domain import ReadValue, StudyState, Tier
+from orthanc_al.domain import ReadSource, ReadValue, StudyState, Tier
 from orthanc_al.ledger.worklist import Entry
 
 TIER_WORDS: Final = {
@@ -28,6 +28,14 @@ VALUE_WORDS: Final = {
     ReadValue.PRESENT: "Present",
     ReadValue.ABSENT: "Absent",
     ReadValue.UNDETERMINED: "Unsure",
+}
+SOURCE_WORDS: Final = {
+    ReadSource.LABEL.name.lower(): "label in Orthanc",
+    ReadSource.KEY_OBJECT.name.lower(): "key object selection",
+    ReadSource.VIEWER_SR.name.lower(): "report of a viewer, not verified",
+    ReadSource.IMPORTED.name.lower(): "imported",
+    ReadSource.PAGE.name.lower(): "worklist page",
+    ReadSource.VERIFIED_SR.name.lower(): "verified report",
 }
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 

@@ -39,7 +39,15 @@ PATHS = ["/", "/studies/2.25.2", "/review", "/adjudication", "/models", "/delive
 
 
 # The pictures of the documents are made by these tests; DOCS=1 puts them into docs/.
-PICTURES = {"/": "worklist", "/studies/2.25.2": "study", "/adjudication": "adjudication", "/models": "models"}
+PICTURES = {
+    "/": "worklist",
+    "/studies/2.25.2": "study",
+    "/review": "asked",
+    "/adjudication": "adjudication",
+    "/models": "models",
+    "/deliveries": "deliveries",
+    "/monitor": "monitor",
+}
 DOCS = Path(__file__).parents[2] / "docs"
 
 
@@ -157,6 +165,32 @@ def test_enlarged_or_narrow_pages_do_not_scroll_sideways(served: Served, page: P
         for width in (1440, 720, 390):
             page.set_viewport_size({"width": width, "height": 800})
             assert page.evaluate("document.documentElement.scrollWidth") <= width, (path, width)
+
+
+# Of each line: cells whose content runs out of them, and buttons that are beyond the window.
+_SPILT = """() => [
+  ...[...document.querySelectorAll("tbody td")].filter((one) => one.scrollWidth > one.clientWidth + 1
+    && getComputedStyle(one).display !== "table-cell"),
+  ...[...document.querySelectorAll("tbody button")].filter(
+    (one) => one.getBoundingClientRect().right > innerWidth && !one.closest("details:not([open])")),
+].map((one) => one.className + ": " + one.textContent.trim())"""
+
+
+def test_enlarged_lines_keep_their_words_apart_and_their_buttons_in_sight(served: Served, page: Page) -> None:
+    for path in ("/", "/review"):
+        page.goto(served.url + path)
+        for width in (1440, 960, 720, 390):
+            page.set_viewport_size({"width": width, "height": 800})
+            assert page.evaluate(_SPILT) == [], (path, width)
+
+
+def test_small_print_stands_below_and_not_against_what_it_explains(served: Served, page: Page) -> None:
+    page.goto(f"{served.url}/review")
+    place = page.locator(".due").first
+    above, below = place.locator("time").bounding_box(), place.locator("small").bounding_box()
+    assert above is not None
+    assert below is not None
+    assert below["y"] >= above["y"] + above["height"] - 1
 
 
 def test_keyboard_reaches_studies_and_viewer(served: Served, page: Page) -> None:

@@ -1,40 +1,28 @@
-"""The OHIF viewer as its makers ship it (npm ``@ohif/app``), behind a small server, as `docker/ohif` does it.
+"""The OHIF viewer as its makers ship it (npm ``@ohif/app``), behind nginx with the file of `docker/ohif`.
 
 ::
 
-    with Ohif(orthanc.url, gateway_url) as ohif:
+    with Ohif(tmp_path / "viewer", orthanc.url, gateway_url) as ohif:
         page.goto(f"{ohif.url}/viewer?StudyInstanceUIDs=...")
 
 One origin, three parts: ``/dicom-web/`` is Orthanc's DICOMweb, ``/al/`` is the gateway, all else is the
 viewer. The package is fetched once and kept (`fetch`).
 """
 
-import http.client
-import http.server
-import json
 import os
-import posixpath
 import shutil
 import subprocess
 import tarfile
 import tempfile
-import threading
 from pathlib import Path
-from typing import Any, Final, Self
-from urllib.parse import unquote, urlsplit
+from string import Template
+from typing import Final, Self
+from urllib.parse import urlsplit
 
 from tests.conftest import ROOT, _missing
+from tests.support.site import free_port, listens, wait_until
 
 VERSION: Final = "3.13.2"
-_TYPES: Final = {
-    ".css": "text/css",
-    ".html": "text/html; charset=utf-8",
-    ".js": "text/javascript",
-    ".json": "application/json",
-    ".svg": "image/svg+xml",
-    ".wasm": "application/wasm",
-}
-_HOP_BY_HOP: Final = {"connection", "keep-alive", "transfer-encoding", "host", "content-length"}
 
 
 def cache() -> Path:
@@ -45,6 +33,8 @@ def cache() -> Path:
 
 def fetch() -> Path:
     """Return the viewer's ``dist`` folder, fetched with npm where it is not there yet; or skip."""
+    if shutil.which("nginx") is None:
+        _missing("the program nginx")
     dist = cache() / f"ohif-{VERSION}" / "package" / "dist"
     if (dist / "index.html").is_file():
         return dist
@@ -73,98 +63,55 @@ def fetch() -> Path:
 
 
 class Ohif:
-    """The viewer with our configuration, or with the one that is passed.
+    """The viewer behind nginx, with our configuration or with the one that is passed.
 
     Parameters
     ----------
+    folder
+        For the server's files.
     orthanc
         URL of an Orthanc with the DICOMweb plugin.
     gateway
-        URL of the gateway's page; empty where the viewer stands alone.
+        URL of the gateway's page.
     configuration
         Text of ``app-config.js``; ours where it is left out.
     """
 
-    def __init__(self, orthanc: str, gateway: str = "", configuration: str | None = None) -> None:
-        text = (ROOT / "docker/ohif/app-config.js").read_text() if configuration is None else configuration
-        handler = type(
-            "Handler",
-            (_Handler,),
-            {"dist": fetch(), "configuration": text.encode(), "orthanc": orthanc, "gateway": gateway},
-        )
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+    def __init__(self, folder: Path, orthanc: str, gateway: str, configuration: str | None = None) -> None:
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        viewer = folder / "viewer"
+        viewer.mkdir(parents=True)
+        for part in fetch().iterdir():
+            if part.name != "app-config.js":
+                (viewer / part.name).symlink_to(part)
+        ours = (ROOT / "docker/ohif/app-config.js").read_text()
+        (viewer / "app-config.js").write_text(ours if configuration is None else configuration)
+        text = (ROOT / "docker/ohif/nginx.conf").read_text().replace("/run/viewer", str(folder))
+        text = text.replace("/dev/stderr", str(folder / "error.log"))
+        values = {
+            "RESOLVER": "127.0.0.1",  # no name is asked of it: both are addresses
+            "LISTEN": f"127.0.0.1:{port}",
+            "VIEWER": str(viewer),
+            "GATEWAY": gateway,
+            "ORTHANC": orthanc,
+            "ORTHANC_BASIC": "eDp5",  # Orthanc asks for none here
+        }
+        (folder / "nginx.conf").write_text(Template(text).safe_substitute(values))
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        # As root its workers would be nobody, who may not look into the folder that npm's files are in.
+        options = "daemon off;" + (" user root;" if os.geteuid() == 0 else "")
+        log, settings = self._folder / "error.log", self._folder / "nginx.conf"
+        self._process = subprocess.Popen(["nginx", "-e", log, "-c", settings, "-g", options])
+        port = urlsplit(self.url).port
+        assert port is not None
+        wait_until(lambda: listens(port), 20, f"nginx does not listen: {log}")
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-
-class _Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    dist: Path
-    configuration: bytes
-    orthanc: str
-    gateway: str
-
-    def do_GET(self) -> None:
-        """Serve a file of the viewer, or pass on."""
-        path = unquote(urlsplit(self.path).path)
-        if path.startswith("/dicom-web/"):
-            self._pass_on(self.orthanc, self.path)
-        elif path.startswith("/al/") and self.gateway:
-            self._pass_on(self.gateway, self.path.removeprefix("/al"))
-        elif path == "/app-config.js":
-            self._answer(200, "text/javascript", self.configuration)
-        else:
-            self._file(path)
-
-    def do_POST(self) -> None:
-        """Pass on."""
-        self.do_GET()
-
-    def _file(self, path: str) -> None:
-        file = self.dist / posixpath.normpath(path).lstrip("/")
-        if not file.is_file():
-            file = self.dist / "index.html"  # the viewer's own routes
-        kind = _TYPES.get(file.suffix, "application/octet-stream")
-        self._answer(200, kind, file.read_bytes())
-
-    def _pass_on(self, base: str, path: str) -> None:
-        length = int(self.headers.get("Content-Length") or 0)
-        body = self.rfile.read(length) if length else None
-        kept = {k: v for k, v in self.headers.items() if k.lower() not in _HOP_BY_HOP}
-        kept["Host"] = self.headers["Host"]
-        target = http.client.HTTPConnection(urlsplit(base).netloc, timeout=60)
-        try:
-            target.request(self.command, path, body, kept)
-            answer = target.getresponse()
-            content = answer.read()
-        except OSError as error:
-            self._answer(502, "application/json", json.dumps({"error": str(error)}).encode())
-            return
-        finally:
-            target.close()
-        self.send_response(answer.status)
-        for name, value in answer.getheaders():
-            if name.lower() not in _HOP_BY_HOP:
-                self.send_header(name, value)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def _answer(self, status: int, kind: str, content: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """Say nothing."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(20)

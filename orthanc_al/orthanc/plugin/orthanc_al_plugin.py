@@ -24,9 +24,10 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -86,7 +87,10 @@ class Settings:
             password=str(section.get("Password", "")),
             outbox=Path(section.get("Outbox", folder / "orthanc-al-outbox.sqlite")),
             readers=dict(section.get("Readers", {})),
-            authenticated=bool(configuration.get("AuthenticationEnabled", False)),
+            # Without the key, Orthanc asks for a password where others may reach it (since 1.5.8).
+            authenticated=bool(
+                configuration.get("AuthenticationEnabled", configuration.get("RemoteAccessAllowed", False))
+            ),
             password_file=str(section.get("PasswordFile", "")),
         )
 
@@ -273,7 +277,10 @@ class Courier:
             return
         revision = click.get("revision")
         if revision is None:  # the page that was clicked on does not know it
-            revision = self._service.ask(study)["study"]["revision"]
+            found = self._service.ask(study)
+            if _images_since(found["instances"], click["at"]):
+                raise RefusedError("Images came after the click: look at the study again, then sign it.")
+            revision = found["study"]["revision"]
         read = {"value": VALUES[click["action"]], "revision": revision, "reader": click["reader"]}
         self._service.ask(f"{study}/reads", {**read, "finding": click.get("finding", "")})
 
@@ -442,6 +449,12 @@ def _line(study: Mapping[str, Any]) -> dict[str, Any]:
         "Asked": study["asked"],
         "Revision": study["revision"],
     }
+
+
+def _images_since(instances: Iterable[Mapping[str, Any]], at: float) -> bool:
+    """Whether the service received an image after a time (seconds since 1970)."""
+    times = [one["received_at"] for one in instances if one["kind"] in ("image", "")]
+    return any(datetime.fromisoformat(time).timestamp() > at for time in times)
 
 
 def _say(output: Any, status: int, state: str, text: str) -> None:

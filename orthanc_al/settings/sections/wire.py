@@ -115,6 +115,17 @@ class Orthanc(Section):
     peer: str = ""
     mirror: bool = True
 
+    @field_validator("url")
+    @classmethod
+    def _is_an_address(cls, value: str) -> str:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError('a URL like "http://127.0.0.1:8042"')
+        if "@" in value.partition("://")[2].partition("/")[0]:  # messages and logs name the address
+            raise ValueError(
+                "it holds a name or password: put them into orthanc.username and orthanc.password"
+            )
+        return value
+
     @model_validator(mode="after")
     def _watches_something(self) -> Self:
         if self.watch and not self.url:

@@ -116,6 +116,17 @@ def test_an_error_of_orthanc_is_one_of_ours_and_can_be_tried_again(status: int) 
     assert "secret" not in str(raised.value)
 
 
+def test_what_is_no_orthanc_is_told_and_may_become_one() -> None:
+    client, _ = _client(
+        {"GET /system": "<html>Sign in</html>", "GET /changes": "", "POST /tools/lookup": "x"}
+    )
+    for ask in (client.capabilities, client.problems, lambda: client.get("/changes")):
+        with pytest.raises(OrthancError, match=r"is no Orthanc .* check orthanc\.url"):
+            ask()
+    with pytest.raises(OrthancError, match="is no Orthanc"):
+        client.find_study("1.2.3")
+
+
 def test_an_orthanc_that_is_away_is_an_error_of_ours() -> None:
     client, _ = _client({"GET /system": httpx.ConnectError("refused")})
     with pytest.raises(OrthancError, match="does not answer"):

@@ -103,6 +103,21 @@ def test_the_settings_are_those_of_orthancs_file(tmp_path: Path) -> None:
     assert found.outbox == tmp_path / "orthanc-al-outbox.sqlite"
 
 
+@pytest.mark.parametrize(
+    ("configuration", "authenticated"),
+    [
+        ({}, False),
+        ({"RemoteAccessAllowed": True}, True),  # Orthanc then asks for a password by itself
+        ({"RemoteAccessAllowed": True, "AuthenticationEnabled": False}, False),
+        ({"AuthenticationEnabled": True}, True),
+    ],
+)
+def test_an_orthanc_that_asks_for_passwords_knows_its_readers(
+    configuration: dict[str, Any], authenticated: bool
+) -> None:
+    assert Settings.of(configuration).authenticated is authenticated
+
+
 class _Orthanc:
     """The module that Orthanc gives to its plugins, as far as the constructor needs it."""
 
@@ -138,3 +153,34 @@ def test_the_reader_is_orthancs_user_where_it_knows_its_users(
     encoded = base64.b64encode(authorization.encode()).decode()
     headers = {"Authorization": f"Basic {encoded}"} if authorization else {}
     assert made._reader({"headers": headers}, named) == reader
+
+
+class _Told(Service):
+    """The service, as far as the courier asks it: a study with an image of a certain time."""
+
+    def __init__(self, received_at: str) -> None:
+        self.received_at = received_at
+        self.reads: list[Any] = []
+
+    def ask(self, path: str, body: Any = None) -> Any:
+        if body is not None:
+            self.reads.append((path, body))
+            return {}
+        image = {"kind": "image", "received_at": self.received_at}
+        report = {"kind": "own", "received_at": "2030-01-01T00:00:00+00:00"}
+        return {"study": {"revision": 3}, "instances": [image, report]}
+
+
+@pytest.mark.parametrize(("received", "taken"), [("23:59:59", True), ("00:00:01", False)])
+def test_a_click_that_waited_is_not_signed_on_images_that_came_after_it(
+    outbox: Outbox, received: str, taken: bool
+) -> None:
+    day = "2023-12-31" if taken else "2024-01-01"
+    service = _Told(f"{day}T{received}+00:00")
+    courier = plugin.Courier(service, outbox, lambda _: None)
+    number = outbox.put({"study": "1.2", "action": "confirm", "reader": "A^B", "at": 1704067200.0})
+    courier._hint = False
+    courier._deliver_all()
+    fate = outbox.fate(number) or ""
+    assert fate == "" if taken else "look at the study again" in fate
+    assert [body["revision"] for _, body in service.reads] == ([3] if taken else [])

@@ -141,6 +141,8 @@ def test_settings_are_frozen() -> None:
         ('[learn]\ncron = "99 99 * * *"', "learn.cron"),
         ('[dicom]\nae_title = "   "', "dicom.ae_title"),
         ("[web]\nport = 11112", "dicom.port and web.port"),
+        ('[orthanc]\nurl = "127.0.0.1:8042"', "orthanc.url"),
+        ('[orthanc]\nurl = "http://orthanc:secret@127.0.0.1:8042"', "orthanc.username and orthanc.password"),
         ('[storage]\nledger = "mysql://host/name"', "storage.ledger"),
         (
             '[[dicom.peers]]\nname = "x"\nae_title = "X"\nhost = "::1"\nport = 11112\nroles = ["results"]',
