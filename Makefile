@@ -15,7 +15,7 @@ B ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run test check bench bench-learning bench-head train docker-test migration clean parts finetune test-orthanc-current
+.PHONY: help run test check bench bench-learning bench-head train docker-test migration clean parts finetune test-orthanc-current test-inference-server
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
@@ -31,7 +31,14 @@ $(VENV)/.installed: pyproject.toml
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
-$(VENV)/.installed-finetune: $(VENV)/.installed
+$(VENV)/.installed-# Where `make test-inference-server` keeps MLServer: its own environment, some 500 MB.
+MLSERVER ?= var/mlserver
+test-inference-server: $(VENV)/.installed-dev   ## the contract of what runs a network, on a real MLServer
+	@test -x "$(MLSERVER)/bin/mlserver" || { $(PYTHON) -m venv "$(MLSERVER)" && \
+	  "$(MLSERVER)/bin/pip" install --quiet --disable-pip-version-check mlserver onnxruntime; }
+	@ORTHANC_AL_TEST_MLSERVER="$$(realpath "$(MLSERVER)")" $(BIN)/python -m pytest tests/contract/scorer_test.py $(T)
+
+finetune: $(VENV)/.installed
 	@$(BIN)/pip install --quiet --disable-pip-version-check '$(TORCH)'
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[finetune]'
 	@touch $@

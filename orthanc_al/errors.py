@@ -19,7 +19,9 @@
     ├── ModelError                a model package
     │   ├── LearningBusyError     another process is learning for this model                  (retry)
     │   ├── PackageRefusedError   manifest or digest do not hold
-    │   └── ProviderError         the execution provider that was asked for is not there
+    │   ├── ProviderError         the execution provider that was asked for is not there
+    │   └── InferenceError        a network can't be run now, here or on its server                (retry)
+    │       └── NoMemoryError     the batch does not fit into memory                      (retry)
     └── ReadError                 a confirmed read can't be used
         └── StudyChangedError     images came while it was being read
 
@@ -142,6 +144,16 @@ class PackageRefusedError(ModelError):
 
 class ProviderError(ModelError):
     """The execution provider that ``inference.require_gpu`` asks for is not there."""
+
+
+class InferenceError(ModelError):
+    """A network can't be run now; another try may find its server, or its memory, there again."""
+
+    retryable = True
+
+
+class NoMemoryError(InferenceError):
+    """The batch does not fit into the memory of the processor or of the GPU."""
 
 
 class ReadError(OrthancAlError):

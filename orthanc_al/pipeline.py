@@ -61,6 +61,7 @@ TRANSITIONS: Final[Mapping[tuple[Step, str], tuple[Step, ...]]] = {
     # What the model says of it, and where it stands on the worklist.
     (Step.SCORE, "scored"): (Step.TRIAGE,),
     (Step.SCORE, "scored_beside"): (Step.TRIAGE, Step.SHADOW),  # a candidate is in shadow
+    (Step.SCORE, "waiting"): (Step.SCORE,),  # for a package that can't be run now
     (Step.SCORE, "ineligible"): (Step.MIRROR,),
     (Step.SCORE, "superseded"): (),
     (Step.SHADOW, "shadowed"): (),

@@ -224,6 +224,28 @@ class Series(_Table):
     placed: bool = True
 
 
+class Run(_Table):
+    """How the network is run.
+
+    Attributes
+    ----------
+    thresholds_on
+        Device that calibrators and thresholds were computed on: on another one they hold only after the
+        parity test (`orthanc_al.inference.running.PARITY`).
+    precision
+        Of the weights; ``fp16`` is made by `orthanc-al models half`, whose parity with its parent was tested.
+    batch
+        Images a run at most; 0: what suits the device.
+    tensorrt
+        Ask for TensorRT before CUDA.
+    """
+
+    thresholds_on: Literal["cpu", "cuda", "tensorrt"] = "cpu"
+    precision: Literal["fp32", "fp16"] = "fp32"
+    batch: Annotated[int, Field(ge=0)] = 0
+    tensorrt: bool = False
+
+
 class Manifest(_Table):
     """The whole file.
 
@@ -245,6 +267,8 @@ class Manifest(_Table):
         Which images it was made for.
     series
         Of a model of slices; None for one of single pictures.
+    run
+        How it is run.
     preprocessing
         With ``decode``, which packages made before it stood there have at the top.
     """
@@ -261,6 +285,7 @@ class Manifest(_Table):
     preprocessing: Annotated[PreprocessingSpec, _exactly(PreprocessingSpec, frozenset({"decode", "windows"}))]
     intended: Intended = Intended()
     series: Series | None = None
+    run: Run = Run()
     calibration: Calibration
     findings: Annotated[tuple[FindingEntry, ...], Field(min_length=1)]
     metrics: tuple[Metric, ...] = ()

@@ -17,6 +17,9 @@ from orthanc_al.inference.manifest import Manifest, parse_manifest
 MANIFEST: Final = "manifest.toml"
 CARD: Final = "MODEL_CARD.md"
 
+_LARGEST: Final = 2**31 - 1
+"""Bytes of a file: protobuf, which ONNX files are written in, reads no more."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelPackage:
@@ -132,6 +135,12 @@ def _digest_faults(manifest: Manifest, files: Mapping[str, bytes | None]) -> lis
 
 def _read(path: Path) -> bytes | None:
     try:
+        size = path.stat().st_size
+        if size > _LARGEST:
+            raise PackageRefusedError(
+                f"{path} has {size} bytes, of at most {_LARGEST}: it is not read (ONNX files that large keep "
+                "their weights beside them, which no package does)"
+            )
         return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None

@@ -1,51 +1,87 @@
 """Packages that are loaded and ready: a promotion is taken up by asking for the new digest."""
 
 import threading
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from orthanc_al.domain import ModelRef
-from orthanc_al.errors import PackageRefusedError
+from orthanc_al.errors import InferenceError, PackageRefusedError, ProviderError
+from orthanc_al.inference.batcher import Batcher
 from orthanc_al.inference.head_swap import read_head
+from orthanc_al.inference.manifest import Manifest
 from orthanc_al.inference.package import ModelPackage, load_package
-from orthanc_al.inference.session import Session
+from orthanc_al.inference.preferred import Preferred
+from orthanc_al.inference.remote import RemoteScorer, http_client
+from orthanc_al.inference.scorer import Scorer, prove
+from orthanc_al.inference.session import CPU, CUDA, TENSORRT, Session
+from orthanc_al.observe import logger
+
+PARITY: Final = 0.04
+"""Largest difference of a logit between two ways of running a network: a score moves by 0.01 at most."""
+
+_PROBES: Final = 4
+_KEPT: Final = 2  # versions of a model: studies that were scored by the last one are still on their way
+_BATCH: Final = {CPU: 8, CUDA: 64, TENSORRT: 64}  # images a run; a batch that does not fit is halved
+_DEVICES: Final = {"cpu": CPU, "cuda": CUDA, "tensorrt": TENSORRT}
+
+_log = logger("inference")
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """An inference server, and what happens while it is away; see `RemoteScorer` and `Preferred`."""
+
+    url: str
+    timeout: float = 5.0
+    fallback: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class RunningModel:
-    """A verified package and its session.
+    """A verified package and what runs it.
 
     Attributes
     ----------
+    session
+        Runs its network; threads share it.
     head
         Weight of the last layer, shape (d, k): what class activation needs.
     """
 
     package: ModelPackage
-    session: Session
+    session: Scorer
     head: NDArray[np.float32]
 
 
 class Models:
-    """Loads packages when they are asked for, and keeps the last of each name.
+    """Loads packages when they are asked for, and keeps the last two of each name.
+
+    While a new one is loaded and warmed up, the one before goes on: who has it in hand finishes with it.
 
     Parameters
     ----------
     threads, require_gpu
         As `Session` takes them.
+    server
+        Where the networks are run instead.
     """
 
-    def __init__(self, threads: int = 1, *, require_gpu: bool = False) -> None:
+    def __init__(self, threads: int = 1, *, require_gpu: bool = False, server: Server | None = None) -> None:
         self._threads = threads
         self._require_gpu = require_gpu
+        self._server = server
+        self._client = http_client() if server is not None else None
         self._lock = threading.Lock()
-        self._running: dict[str, RunningModel] = {}
+        self._loading: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._running: dict[str, dict[str, RunningModel]] = {}  # by name, then by digest, the latest last
 
     def get(self, folder: Path, ref: ModelRef) -> RunningModel:
-        """Return the package ``ref`` from ``folder``, loading it where another version runs.
+        """Return the package ``ref`` from ``folder``, loading it where it does not run yet.
 
         Raises
         ------
@@ -55,16 +91,32 @@ class Models:
             As `Session`.
         """
         with self._lock:
-            running = self._running.get(ref.name)
-            if running is None or running.package.ref.digest != ref.digest:
-                running = self._load(folder, ref)
-                self._running[ref.name] = running
+            running = self._running.get(ref.name, {}).get(ref.digest)
+            loading = self._loading[ref.name]
+        if running is not None:
             return running
+        with loading:  # others go on with what they have; who wants the same one waits for it
+            with self._lock:
+                running = self._running.get(ref.name, {}).get(ref.digest)
+            return running or self._keep(ref, self._load(folder, ref))
+
+    def close(self) -> None:
+        """Close the connections to the server."""
+        if self._client is not None:
+            self._client.close()
+
+    def _keep(self, ref: ModelRef, running: RunningModel) -> RunningModel:
+        with self._lock:
+            kept = {**self._running.get(ref.name, {}), ref.digest: running}
+            self._running[ref.name] = dict(list(kept.items())[-_KEPT:])
+        return running
 
     def providers(self) -> dict[str, str]:
-        """Return the execution provider that each loaded model really runs on, by its name."""
+        """Return what each model really runs on, by its name."""
         with self._lock:
-            return {name: running.session.provider for name, running in self._running.items()}
+            return {
+                name: list(versions.values())[-1].session.provider for name, versions in self._running.items()
+            }
 
     def _load(self, folder: Path, ref: ModelRef) -> RunningModel:
         package = load_package(folder)
@@ -73,6 +125,51 @@ class Models:
                 f"{folder} holds {package.ref}, and the ledger says {ref}: restore the package, or promote "
                 "another one (`orthanc-al models list`)"
             )
-        weight, _ = read_head(package.contents.model)
-        session = Session(package.contents.model, self._threads, require_gpu=self._require_gpu)
-        return RunningModel(package, session, weight)
+        weight, bias = read_head(package.contents.model)
+        local = self._local(package)
+        scorer: Scorer = local
+        if self._server is not None and self._client is not None:
+            remote = RemoteScorer(
+                self._server.url, ref.name, local.input_name, weight, bias, self._client, self._server.timeout
+            )
+            scorer = Preferred(
+                remote, local, probes_for(package.manifest), PARITY, fallback=self._server.fallback
+            )
+        local.run(probes_for(package.manifest)[:1])  # warm: the first study does not pay for it
+        largest = package.manifest.run.batch or _BATCH.get(local.provider, 1)
+        return RunningModel(package, Batcher(scorer, largest), weight)
+
+    def _local(self, package: ModelPackage) -> Session:
+        """Return a session whose results the package's thresholds hold for.
+
+        Raises
+        ------
+        ProviderError
+            There is none here.
+        """
+        run, model = package.manifest.run, package.contents.model
+        local = Session(model, self._threads, require_gpu=self._require_gpu, tensorrt=run.tensorrt)
+        wanted = _DEVICES[run.thresholds_on]
+        if local.provider == wanted:
+            return local
+        if wanted != CPU:
+            raise ProviderError(
+                f"the thresholds of {package.ref} were computed on {wanted}, and ONNX Runtime runs on "
+                f"{local.provider}: recompute them here (`orthanc-al retrain`), or run it there"
+            )
+        reference = Session(model, self._threads, cpu=True)
+        try:
+            prove(reference, local, probes_for(package.manifest), PARITY)
+        except InferenceError as error:
+            if self._require_gpu:
+                raise ProviderError(str(error)) from error
+            _log.error("provider_refused", model=str(package.ref), error=str(error))
+            return reference
+        return local
+
+
+def probes_for(manifest: Manifest) -> NDArray[np.float32]:
+    """Return noise of the network's input size, float32, shape (4, channels, size, size)."""
+    spec = manifest.preprocessing
+    shape = (_PROBES, spec.channels, spec.size, spec.size)
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)

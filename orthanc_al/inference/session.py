@@ -6,40 +6,26 @@ only the session itself knows its provider. So CUDA is asked for only where the 
 
 import contextlib
 import ctypes
+import re
 import sys
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from orthanc_al.errors import ModelError, ProviderError
+from orthanc_al.errors import InferenceError, ModelError, NoMemoryError, ProviderError
 from orthanc_al.inference.contents import OUTPUTS
+from orthanc_al.inference.scorer import Outputs
 
+TENSORRT: Final = "TensorrtExecutionProvider"
 CUDA: Final = "CUDAExecutionProvider"
 CPU: Final = "CPUExecutionProvider"
 
 _ERRORS_ONLY: Final = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Outputs:
-    """What the network gives for a batch.
-
-    Attributes
-    ----------
-    logits
-        float32, shape (n, k).
-    embedding
-        float32, shape (n, d).
-    feature_map
-        float32, shape (n, d, h, w).
-    """
-
-    logits: NDArray[np.float32]
-    embedding: NDArray[np.float32]
-    feature_map: NDArray[np.float32]
+_TOLD: Final = 200  # characters of ONNX Runtime's own words: the last ones say why, behind where
+# ONNX Runtime tells of memory in words alone: its own arena, CUDA, the C++ library.
+_NO_MEMORY: Final = re.compile(r"allocate memory|out of memory|bad_?alloc", re.IGNORECASE)
 
 
 class Session:
@@ -52,7 +38,11 @@ class Session:
     threads
         Threads of one run on the CPU.
     require_gpu
-        Refuse anything but CUDA.
+        Refuse anything but CUDA or TensorRT.
+    tensorrt
+        Ask for TensorRT before CUDA; it compiles the network when it is loaded.
+    cpu
+        Ask for the CPU alone.
 
     Raises
     ------
@@ -62,41 +52,76 @@ class Session:
         ONNX Runtime does not take the model.
     """
 
-    def __init__(self, model: bytes, threads: int = 1, *, require_gpu: bool = False) -> None:
+    def __init__(
+        self,
+        model: bytes,
+        threads: int = 1,
+        *,
+        require_gpu: bool = False,
+        tensorrt: bool = False,
+        cpu: bool = False,
+    ) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = _ERRORS_ONLY
-        wanted = _providers()
+        # Threads that wait by spinning take the cores from those that decode.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        wanted = [CPU] if cpu else _providers(tensorrt=tensorrt)
         try:
             self._session = onnxruntime.InferenceSession(model, options, providers=wanted)
         except Exception as error:  # a named border: ONNX Runtime's exceptions share no base of their own
             raise ModelError(
-                f"ONNX Runtime {onnxruntime.__version__} can't load the model ({type(error).__name__})"
+                f"ONNX Runtime {onnxruntime.__version__} can't load the model ({_told(error)})"
             ) from error
-        self.provider: str = self._session.get_providers()[0]
-        if require_gpu and self.provider != CUDA:
+        self._provider: str = self._session.get_providers()[0]
+        if require_gpu and self._provider == CPU:
             raise ProviderError(
-                f"inference.require_gpu is set and ONNX Runtime runs on {self.provider}: install the NVIDIA "
+                f"inference.require_gpu is set and ONNX Runtime runs on {self._provider}: install the NVIDIA "
                 "driver and the extra 'cuda13', or set inference.require_gpu = false"
             )
-        self._input: str = self._session.get_inputs()[0].name
+        self.input_name: str = self._session.get_inputs()[0].name
+
+    @property
+    def provider(self) -> str:
+        """The execution provider, as the session itself names it."""
+        return self._provider
 
     def run(self, batch: NDArray[np.float32]) -> Outputs:
-        """Run the network on a batch of shape (n, 1, size, size).
+        """Run the network on a batch of shape (n, channels, size, size).
 
         Raises
         ------
         ModelError
-            A logit or an embedding is not finite.
+            A logit or an embedding is not finite, or the batch does not fit the network.
+        NoMemoryError
+            The batch does not fit into memory.
+        InferenceError
+            The device failed.
         """
-        outputs = Outputs(*self._session.run(list(OUTPUTS), {self._input: batch}))
+        try:
+            outputs = Outputs(*self._session.run(list(OUTPUTS), {self.input_name: batch}))
+        except Exception as error:  # a named border: as above
+            raise _fault(error) from error
         if not (np.isfinite(outputs.logits).all() and np.isfinite(outputs.embedding).all()):
             raise ModelError("the model's output is not a finite number")
         return outputs
 
 
-def _providers() -> list[str]:
+def _fault(error: Exception) -> ModelError:
+    """Return what a run that failed is to us."""
+    if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
+        return NoMemoryError(f"the model does not fit into memory with a batch ({_told(error)})")
+    if type(error).__name__ == "InvalidArgument":
+        return ModelError(f"the model does not take what the preprocessing makes ({_told(error)})")
+    return InferenceError(f"ONNX Runtime can't run the model ({_told(error)})")
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[-_TOLD:]}"
+
+
+def _providers(*, tensorrt: bool) -> list[str]:
     """Return the execution providers to ask for; CUDA only where a driver loads, since asking is slow."""
     if not cuda_driver_loads():
         return [CPU]
@@ -104,7 +129,7 @@ def _providers() -> list[str]:
     # What it can't find it prints on the standard output, which is for programs.
     with contextlib.redirect_stdout(sys.stderr):
         onnxruntime.preload_dlls()
-    return [CUDA, CPU]
+    return [*([TENSORRT] if tensorrt else []), CUDA, CPU]
 
 
 def cuda_driver_loads() -> bool:

@@ -151,8 +151,8 @@ def set_header(
     )
 
 
-def set_reason(connection: Connection, instance_id: str, reason: str) -> None:
-    """Write what is to be said of an image that stays one: why no model is for it, say."""
+def set_reason(connection: Connection, instance_id: str, reason: str | None) -> None:
+    """Write what is to be said of an image that stays one: why no model is for it, say; None: nothing."""
     image = (instances.c.id == instance_id, instances.c.kind == "image")
     connection.execute(update(instances).where(*image).values(reason=reason))
 

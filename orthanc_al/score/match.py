@@ -19,10 +19,17 @@ _CAPTURE: Final = re.compile(r"1\.2\.840\.10008\.5\.1\.4\.1\.1\.7(\..*)?")
 
 @dataclass(frozen=True, slots=True)
 class ModelUse:
-    """A model by name, and the images that the site uses it for."""
+    """A model by name, and the images that the site uses it for.
+
+    Attributes
+    ----------
+    fault
+        Why it can't be run now; empty where it can.
+    """
 
     name: str
     criteria: Criteria
+    fault: str = ""
 
 
 def no_match(use: ModelUse, manifest: Manifest | None, traits: Traits, sop_class: str = "") -> str | None:

@@ -13,8 +13,8 @@ from orthanc_al.ledger.predictions import StoredPrediction
 from orthanc_al.ledger.shadow import ShadowScore
 from orthanc_al.observe import Clock, logger, now
 from orthanc_al.score.aggregate import aggregate
+from orthanc_al.score.champions import Champions
 from orthanc_al.score.match import ModelUse
-from orthanc_al.score.scorer import Scorer
 from orthanc_al.score.series import arrange
 
 _ERROR: Final = 500
@@ -36,7 +36,7 @@ class ShadowStage:
         Seconds since 1970; tests pass their own.
     """
 
-    def __init__(self, ledger: Ledger, scorer: Scorer, running: Models, clock: Clock = now) -> None:
+    def __init__(self, ledger: Ledger, scorer: Champions, running: Models, clock: Clock = now) -> None:
         self._ledger = ledger
         self._scorer = scorer
         self._running = running

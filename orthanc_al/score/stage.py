@@ -15,12 +15,16 @@ from orthanc_al.methods.urgency import Targets, unscored_read_by
 from orthanc_al.observe import Clock, logger, now
 from orthanc_al.pipeline import Step
 from orthanc_al.score.aggregate import aggregate
+from orthanc_al.score.champions import Champions, SpooledImage
 from orthanc_al.score.match import ModelUse, is_eager, no_study_match, reason_for_none
-from orthanc_al.score.scorer import Scorer, SpooledImage
 from orthanc_al.score.series import arrange
 
 _SHADOW_WAITS = 5.0
 """Seconds that a candidate in shadow lets the studies that wait for a place go first."""
+
+_REASON = 500
+_PACKAGE_WAITS = 30.0
+"""Seconds after which a study looks again whether the package that it waits for can be run."""
 
 _log = logger("score")
 
@@ -28,7 +32,7 @@ _log = logger("score")
 class ScoreImageStage:
     """Scores images as they arrive: those of `EAGER` modalities, and slices."""
 
-    def __init__(self, ledger: Ledger, scorer: Scorer) -> None:
+    def __init__(self, ledger: Ledger, scorer: Champions) -> None:
         self._ledger = ledger
         self._scorer = scorer
 
@@ -66,14 +70,17 @@ class _Findings:
         What is to be said of images that stay images: why no model is for one, why a slice was left out.
     left_out
         Slices that have no part in the result: model digest, instance id and frame.
+    waits
+        Why a model that the study is for can't be run now.
     """
 
     made: list[StoredPrediction] = field(default_factory=list)
     scored: list[ScoredImage] = field(default_factory=list)
     unusable: dict[str, tuple[KnownInstance, str]] = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
-    remarks: dict[str, str] = field(default_factory=dict)
+    remarks: dict[str, str | None] = field(default_factory=dict)
     left_out: list[tuple[str, str, int]] = field(default_factory=list)
+    waits: str = ""
 
 
 class ScoreStage:
@@ -91,14 +98,17 @@ class ScoreStage:
         Seconds since 1970; tests pass their own.
     """
 
-    def __init__(self, ledger: Ledger, scorer: Scorer, targets: Targets, clock: Clock = now) -> None:
+    def __init__(self, ledger: Ledger, scorer: Champions, targets: Targets, clock: Clock = now) -> None:
         self._ledger = ledger
         self._scorer = scorer
         self._targets = targets
         self._clock = clock
 
     def run(self, job: Job) -> Outcome:
-        """Score the study that is the job's subject; outcome scored(_beside), ineligible or superseded."""
+        """Score the study that is the job's subject.
+
+        Outcome scored or scored_beside, ineligible, waiting (for its package) or superseded.
+        """
         with self._ledger.read() as connection:
             study = studies.get(connection, job.subject)
             known = instances.of_study(connection, job.subject)
@@ -109,6 +119,8 @@ class ScoreStage:
         if study.reason == studies.TWO_PATIENTS:
             return self._ineligible(study, priority, _Findings(reasons=[studies.TWO_PATIENTS]), known)
         found = self._findings(study, known)
+        if not found.made and found.waits:
+            return self._waiting(study, found)
         if not found.made:
             return self._ineligible(study, priority, found, known)
 
@@ -127,6 +139,9 @@ class ScoreStage:
         if images and not self._scorer.uses:
             found.reasons.append("no model is configured")
         for use in self._scorer.uses if images else ():
+            if use.fault:
+                self._look_for_waiting(use, images, found)
+                continue
             model = self._scorer.champion(use)
             if model is None:
                 found.reasons.append(f"no package of the model {use.name} is installed")
@@ -137,6 +152,22 @@ class ScoreStage:
                 continue
             self._aggregate(study, use, model, images, found)
         return found
+
+    def _look_for_waiting(self, use: ModelUse, images: Sequence[KnownInstance], found: _Findings) -> None:
+        """Note the images that a model is for that can't be run now."""
+        for image in images:
+            if self._scorer.waits(use, self._scorer.image(image)):
+                found.waits = f"the model {use.name} can't be run: {use.fault}"
+                found.remarks.setdefault(image.instance.id, found.waits[:_REASON])
+
+    def _waiting(self, study: Study, found: _Findings) -> Outcome:
+        """Have the study wait for its model; its images say why."""
+        _log.warning("study_waits_for_model", study=study.study_instance_uid, reason=found.waits)
+        return Outcome(
+            "waiting",
+            lambda connection: _write_images(connection, found),
+            run_at={Step.SCORE: self._clock() + _PACKAGE_WAITS},
+        )
 
     def _aggregate(
         self,
@@ -181,6 +212,8 @@ class ScoreStage:
             scored = [] if reason is not None else self._scorer.score(image, model)
             if reason is not None:
                 found.remarks.setdefault(known.instance.id, reason)
+            elif known.reason is not None:  # what was said while its package could not be run
+                found.remarks[known.instance.id] = None
         except InstanceError as error:
             reason = str(error)
             found.unusable[known.instance.id] = (known, reason)

@@ -4,13 +4,14 @@ from zoneinfo import ZoneInfo
 
 from orthanc_al.domain.criteria import Criteria
 from orthanc_al.errors import ModelError
-from orthanc_al.inference import ModelPackage, Models, load_package
+from orthanc_al.inference import ModelPackage, Models, Server, load_package
 from orthanc_al.ledger import Ledger, models
 from orthanc_al.methods.urgency import Targets
 from orthanc_al.observe import logger
 from orthanc_al.score import ModelUse
 from orthanc_al.select import Budget
 from orthanc_al.settings import Settings
+from orthanc_al.settings.sections.scoring import Model
 
 _log = logger("service")
 
@@ -43,12 +44,28 @@ def install(settings: Settings, ledger: Ledger) -> list[str]:
     return faults
 
 
-def uses(settings: Settings) -> tuple[ModelUse, ...]:
-    """Return which model is for which studies."""
-    return tuple(
-        ModelUse(load_package(model.package).ref.name, Criteria(**model.model_dump(exclude={"package"})))
-        for model in settings.models
-    )
+def uses(settings: Settings, ledger: Ledger, loaded: Models) -> tuple[ModelUse, ...]:
+    """Install and load the models; return which one is for which studies, and why one can't be run.
+
+    A package that does not hold stops its own studies alone: they wait until it is mended.
+    """
+    return tuple(_use(model, ledger, loaded) for model in settings.models)
+
+
+def _use(model: Model, ledger: Ledger, loaded: Models) -> ModelUse:
+    name, fault = model.package.name, ""
+    try:
+        package = load_package(model.package)
+        name = package.ref.name
+        with ledger.write() as connection:
+            models.install(connection, package.ref, package.folder)
+            live = models.champion(connection, name)
+        if live is not None:
+            loaded.get(live.folder, live.ref)
+    except (ModelError, OSError) as error:
+        _log.error("model_not_loaded", package=str(model.package), error=str(error))
+        fault = str(error)
+    return ModelUse(name, Criteria(**model.model_dump(exclude={"package"})), fault)
 
 
 def targets(settings: Settings) -> Targets:
@@ -66,22 +83,23 @@ def budget(settings: Settings) -> Budget:
     )
 
 
-def running(settings: Settings) -> Models:
-    """Return what loads packages and keeps them."""
-    return Models(settings.inference.threads, require_gpu=settings.inference.require_gpu)
+def running(settings: Settings, *, here: bool = False) -> Models:
+    """Return what loads packages and keeps them.
 
-
-def warm_up(settings: Settings, ledger: Ledger, loaded: Models) -> str:
-    """Load the live packages; return the execution provider that is really used, by model.
-
-    Raises
-    ------
-    ProviderError
-        ``inference.require_gpu`` asks for CUDA and it is not there.
+    Parameters
+    ----------
+    here
+        Don't run them on the inference server: it does not have them.
     """
-    with ledger.read() as connection:
-        live = [models.champion(connection, use.name) for use in uses(settings)]
-    for model in live:
-        if model is not None:
-            loaded.get(model.folder, model.ref)
+    inference = settings.inference
+    server = Server(inference.url, inference.timeout_seconds, inference.fallback)
+    return Models(
+        inference.threads,
+        require_gpu=inference.require_gpu,
+        server=server if inference.url and not here else None,
+    )
+
+
+def providers(loaded: Models) -> str:
+    """Return what each model really runs on, for people."""
     return ", ".join(f"{name}: {provider}" for name, provider in loaded.providers().items()) or "no model"

@@ -13,8 +13,8 @@ from orthanc_al.ledger.response import ResponseRule
 from orthanc_al.methods.urgency import Targets
 from orthanc_al.observe import Clock, now
 from orthanc_al.pipeline import Step
+from orthanc_al.score.champions import Champions
 from orthanc_al.score.match import ModelUse
-from orthanc_al.score.scorer import Scorer
 from orthanc_al.score.stage import ScoreImageStage, ScoreStage
 from orthanc_al.spool import Spool
 from orthanc_al.triage.stage import TriageStage
@@ -37,7 +37,7 @@ class Pipeline:
         self.ledger = ledger
         self.spool = Spool(folder / "spool", 0)
         self.running = Models()
-        scorer = Scorer(ledger, self.spool, self.running, uses)
+        scorer = Champions(ledger, self.spool, self.running, uses)
         self.stages = {
             Step.ARRIVE: ArriveStage(ledger, self.spool, TARGETS),
             Step.SCORE_IMAGE: ScoreImageStage(ledger, scorer),

@@ -9,17 +9,15 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from orthanc_al.assemble import ArriveStage, AssembleStage
-from orthanc_al.errors import ModelError
 from orthanc_al.inference import Models
 from orthanc_al.learn import load_plan
 from orthanc_al.ledger import Ledger, Stage, Worker, WorkQueue, facts
-from orthanc_al.observe import logger
 from orthanc_al.pipeline import SCORING_STEPS, Step
 from orthanc_al.report import MirrorStage, ReportStage, SignStage
 from orthanc_al.report.activation import Activations
 from orthanc_al.review import ReviewStage
 from orthanc_al.review.vocabulary import known_findings
-from orthanc_al.score import ModelUse, ScoreImageStage, Scorer, ScoreStage, ShadowStage
+from orthanc_al.score import Champions, ModelUse, ScoreImageStage, ScoreStage, ShadowStage
 from orthanc_al.select import SelectStage
 from orthanc_al.service import building, housekeeping, modelling, owners
 from orthanc_al.settings import Settings
@@ -28,7 +26,6 @@ from orthanc_al.triage import TriageStage
 _LEASE: Final = 300.0
 _WORKERS: Final = 2
 _LOOK_AGAIN_SECONDS: Final = 30.0
-_log = logger("service")
 
 
 def run(settings: Settings, ledger: Ledger, stop: threading.Event, detail: dict[str, Any]) -> None:
@@ -40,30 +37,35 @@ def run(settings: Settings, ledger: Ledger, stop: threading.Event, detail: dict[
     ]
     for thread in chores:
         thread.start()
+    running = modelling.running(settings)
     try:
         while not stop.is_set():
-            _do_a_shift(settings, ledger, stop, detail)
+            _do_a_shift(settings, ledger, running, stop, detail)
     finally:
         stop.set()  # a worker that ended by a slip ends the process: the supervisor starts a whole one
         for thread in chores:
             thread.join()
 
 
-def _do_a_shift(settings: Settings, ledger: Ledger, stop: threading.Event, detail: dict[str, Any]) -> None:
-    """Work until told to stop; without the scoring steps while a model package does not hold.
+def _do_a_shift(
+    settings: Settings, ledger: Ledger, running: Models, stop: threading.Event, detail: dict[str, Any]
+) -> None:
+    """Work until told to stop; where a model package does not hold, look again after a while.
 
-    Headers are read, studies assembled and reads taken all the same: what waits for a model stays on the
-    queue, so that a package that is mended finds its studies there.
+    Its studies wait on the queue, so that a package that is mended finds them there. Where none holds, no
+    scoring step is done at all. Headers are read, studies assembled and reads taken all the same.
     """
-    running = modelling.running(settings)
-    trouble = _trouble(settings, ledger, running, detail)
-    stages = stages_of(settings, ledger, running, () if trouble else modelling.uses(settings))
-    detail["state"] = f"does not score: {trouble}" if trouble else "ready"
+    uses = modelling.uses(settings, ledger, running)
+    faults = [use.fault for use in uses if use.fault]
+    idle = bool(faults) and len(faults) == len(uses)
+    stages = stages_of(settings, ledger, running, uses)
+    how = "does not score" if idle else "scores, but not by all models"
+    detail["state"] = f"{how}: {'; '.join(dict.fromkeys(faults))}" if faults else "ready"
 
     over = threading.Event()
 
     def held_back() -> Collection[Step]:
-        return SCORING_STEPS if trouble or _paused(ledger) else frozenset()
+        return SCORING_STEPS if idle or _paused(ledger) else frozenset()
 
     def work(number: int) -> None:
         queue = WorkQueue(ledger, owners.name("worker", number), _LEASE)
@@ -72,11 +74,12 @@ def _do_a_shift(settings: Settings, ledger: Ledger, stop: threading.Event, detai
     crew = [threading.Thread(target=work, args=(n,), name=f"worker-{n}") for n in range(_WORKERS)]
     for thread in crew:
         thread.start()
-    look_again = time.monotonic() + (_LOOK_AGAIN_SECONDS if trouble else math.inf)
+    look_again = time.monotonic() + (_LOOK_AGAIN_SECONDS if faults else math.inf)
     while time.monotonic() < look_again and all(thread.is_alive() for thread in crew):
+        detail["provider"] = modelling.providers(running)
         if stop.wait(0.2):
             break
-    if not trouble:
+    if not faults:
         stop.set()
     over.set()
     for thread in crew:
@@ -88,18 +91,6 @@ def _paused(ledger: Ledger) -> bool:
         return facts.scoring_paused(connection)
 
 
-def _trouble(settings: Settings, ledger: Ledger, running: Models, detail: dict[str, Any]) -> str | None:
-    """Return why nothing can be scored, None where all models are loaded."""
-    try:
-        faults = modelling.install(settings, ledger)
-        if not faults:
-            detail["provider"] = modelling.warm_up(settings, ledger, running)
-    except (ModelError, OSError) as error:
-        _log.error("models_not_loaded", error=str(error))
-        faults = [str(error)]
-    return "; ".join(faults) or None
-
-
 def stages_of(
     settings: Settings, ledger: Ledger, running: Models, uses: Sequence[ModelUse]
 ) -> dict[Step, Stage]:
@@ -109,13 +100,13 @@ def stages_of(
         ZoneInfo(settings.site.timezone),
         modelling.targets(settings),
     )
-    scorer = Scorer(ledger, files, running, uses)
+    scorer = Champions(ledger, files, running, uses)
     return {
         Step.ARRIVE: ArriveStage(ledger, files, times),
         Step.SCORE_IMAGE: ScoreImageStage(ledger, scorer),
         Step.ASSEMBLE: AssembleStage(ledger, settings.assemble.quiet_seconds),
         Step.SCORE: ScoreStage(ledger, scorer, times),
-        Step.SHADOW: ShadowStage(ledger, scorer, modelling.running(settings)),
+        Step.SHADOW: ShadowStage(ledger, scorer, modelling.running(settings, here=True)),
         Step.TRIAGE: TriageStage(
             ledger,
             running,

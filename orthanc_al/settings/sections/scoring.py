@@ -33,6 +33,9 @@ class Inference(Section):
 
     require_gpu: bool = False
     threads: Annotated[int, Field(ge=1)] = 2
+    url: Annotated[str, Field(pattern=r"^(https?://[^\s/?#]+[^\s?#]*)?$")] = ""
+    timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 5
+    fallback: bool = True
 
 
 class Assemble(Section):

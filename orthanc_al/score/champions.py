@@ -1,10 +1,11 @@
-"""Runs the champions on images of the spool."""
+"""The champions, and what they say of images of the spool."""
 
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
 from orthanc_al.domain.criteria import Criteria, Traits
+from orthanc_al.errors import InstanceError, SpoolFileError
 from orthanc_al.imaging.header import traits_of
 from orthanc_al.imaging.reading import MappedImage, map_image
 from orthanc_al.inference.running import Models, RunningModel
@@ -38,7 +39,7 @@ class SpooledImage:
         return traits_of(self.mapped.header)
 
 
-class Scorer:
+class Champions:
     """Runs the champions on images of the spool.
 
     Parameters
@@ -58,7 +59,9 @@ class Scorer:
         self.uses = uses
 
     def champion(self, use: ModelUse) -> RunningModel | None:
-        """Return the live package of a model, None where none was ever installed."""
+        """Return the live package of a model, None where none was ever installed or it can't be run now."""
+        if use.fault:
+            return None
         with self._ledger.read() as connection:
             registered = models.champion(connection, use.name)
         return None if registered is None else self._running.get(registered.folder, registered.ref)
@@ -84,6 +87,14 @@ class Scorer:
         if not (use.criteria.modality_alone and manifest.intended.criteria.modality_alone):
             traits = image.traits
         return no_match(use, manifest, traits, instance.sop_class_uid)
+
+    @staticmethod
+    def waits(use: ModelUse, image: SpooledImage) -> bool:
+        """Whether an image is for a model that can't be run now; what can't be read is not."""
+        try:
+            return no_match(use, None, image.traits) is None
+        except (InstanceError, SpoolFileError):
+            return False
 
     @staticmethod
     def score(image: SpooledImage, model: RunningModel) -> list[ScoredImage]:
