@@ -58,7 +58,8 @@ def _one_calibration(here: World) -> tuple:
     rng = np.random.default_rng((here.seed, 21))
     # Audits are drawn when studies arrive; questions come from the others.
     order = rng.permutation(len(here.pool))
-    audited, rest = here.pool.rows(order[:AUDIT_LABELS]), here.pool.rows(order[AUDIT_LABELS:])
+    many = min(AUDIT_LABELS, len(order) // 2)  # a small pool has to leave something to be asked about
+    audited, rest = here.pool.rows(order[:many]), here.pool.rows(order[many:])
     head, _ = _adapted(replace(here, pool=rest))
     calibrator = fit_calibrator(
         head.logits(audited.embeddings), audited.labels, centre=here.factory.calibrator

@@ -83,7 +83,9 @@ def run(world: World, strategy: Strategy, *, averaged: bool = True, most: int = 
         head = fitted(world, pool.rows(np.array(asked, np.intp)), averaged=averaged)
     aucs.append(auc(head.logits(world.test.embeddings), world.test.labels))
     taken = pool.rows(np.array(asked, np.intp))
-    return Curve(np.array(aucs), np.array(asked), float(taken.labels.mean()), float(taken.junk.mean()))
+    return Curve(
+        np.array(aucs), np.array(asked, np.intp), float(taken.labels.mean()), float(taken.junk.mean())
+    )
 
 
 def _told(strategy: Strategy, world: World, rows: np.ndarray, known: np.ndarray) -> Strategy:

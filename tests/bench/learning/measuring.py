@@ -40,15 +40,15 @@ class Effort:
 
     seeds: int = 24
     resamples: int = 2000
-    hospitals: int = 100
+    hospitals: int = 40
     rounds: int = 3
-    drift_repeats: int = 20
+    drift_repeats: int = 5
     queue_seeds: int = 20
-    queue_studies: int = 30_000
+    queue_studies: int = 10_000
 
 
 SHORT: Final = Effort(
-    seeds=2, resamples=100, hospitals=2, rounds=0, drift_repeats=1, queue_seeds=2, queue_studies=2000
+    1, resamples=100, hospitals=2, rounds=0, drift_repeats=1, queue_seeds=2, queue_studies=2000
 )
 
 
