@@ -12,10 +12,12 @@ JOBS ?= auto
 OUT ?= var/cxr-pneumonia
 # What the benchmark gets beside the defaults, e.g. `make bench B="--rounds 1 --only receive"`.
 B ?=
+# What the faults get beside the defaults, e.g. `make chaos C="--only kill --seed 7"`.
+C ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run test check bench bench-learning bench-head train docker-test migration clean parts finetune test-orthanc-current test-inference-server
+.PHONY: help run test check bench chaos bench-learning bench-head train docker-test migration clean parts finetune test-orthanc-current test-inference-server
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
@@ -58,6 +60,9 @@ check: $(VENV)/.installed-dev   ## lint, types, imports, documents
 
 bench: $(VENV)/.installed-dev parts   ## side by side with DCMTK and Orthanc: docs/performance.md
 	@$(BIN)/python -m tests.bench.compare $(B)
+
+chaos: $(VENV)/.installed-dev parts   ## kill, fill disks, cut wires, mutate PDUs: docs/reliability.md
+	@$(BIN)/python -m tests.chaos.run $(C)
 
 bench-learning: $(VENV)/.installed-dev finetune   ## the learning loop's tables and plots; DATA=folder for your own images
 	@OPENBLAS_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m tests.bench.learning $(if $(DATA),--data "$(DATA)") $(B)

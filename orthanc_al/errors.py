@@ -26,7 +26,8 @@
         └── StudyChangedError     images came while it was being read
 
 Each says what happened, to which study or object (by UID, never by patient) and what to do.
-``retryable`` tells the work queue whether trying again later can help.
+``retryable`` tells the work queue whether trying again later can help, ``passes`` whether it is the machine's
+trouble and not the job's: then no number of tries is too many.
 """
 
 from typing import ClassVar
@@ -36,6 +37,7 @@ class OrthancAlError(Exception):
     """Base of all errors raised on purpose; its text can be shown to a user as it is."""
 
     retryable: ClassVar[bool] = False
+    passes: ClassVar[bool] = False  # tried again for as long as it takes, not a number of times
     exit_status: ClassVar[int] = 1
 
 
@@ -53,6 +55,7 @@ class DiskFullError(StorageError):
     """Less space is left than ``storage.min_free_gb``; the sender is told 0xA700."""
 
     retryable = True
+    passes = True
 
 
 class SpoolFileError(StorageError):

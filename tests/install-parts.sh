@@ -8,6 +8,7 @@ need Orthanc "orthanc orthanc-python orthanc-dicomweb"
 need storescu dcmtk
 need dciodvfy dicom3tools
 need chromium chromium
+need faketime faketime
 need npm npm
 need nginx nginx-light
 [ -z "$packages" ] && exit 0

@@ -7,6 +7,7 @@ from typing import Final, Literal
 COUNT: Final = "count"
 QUIET: Final = "quiet"
 STALLED: Final = "quiet, association open"
+SET_BACK: Final = "clock set back"
 
 _POLL_SECONDS: Final = 1.0
 _PATIENCE: Final = 10.0
@@ -55,21 +56,29 @@ def decide(evidence: Evidence, quiet_seconds: float) -> Decision:
     A count needs a clean release as well: an association that broke off may have more to send of an
     instance that is counted already. Quiet time counts from the last instance, and not while an
     association that brought instances of the study is open, but for one that has been silent for ten
-    quiet times: some senders never hang up.
+    quiet times: some senders never hang up. Where the last instance came in the future by more than the
+    quiet time, the clock was set back, and nobody waits until it is there again: what comes late opens the
+    study anew.
     """
     if evidence.completed_revision == evidence.revision:
         return Decision("unchanged")
     quiet = evidence.now - evidence.last_received_at
+    if quiet < -quiet_seconds:
+        return Decision("complete", SET_BACK)
     if None in evidence.endings:
-        if quiet >= _PATIENCE * quiet_seconds:
-            return Decision("complete", STALLED)
-        return Decision("waiting", look_again_at=evidence.now + min(quiet_seconds, _POLL_SECONDS))
+        return _while_open(evidence.now, quiet, quiet_seconds)
     clean = all(ending == "released" for ending in evidence.endings)
     if clean and evidence.expected is not None and evidence.instances >= evidence.expected:
         return Decision("complete", COUNT)
     if quiet >= quiet_seconds:
         return Decision("complete", QUIET)
     return Decision("waiting", look_again_at=evidence.last_received_at + quiet_seconds)
+
+
+def _while_open(now: float, quiet: float, quiet_seconds: float) -> Decision:
+    if quiet >= _PATIENCE * quiet_seconds:
+        return Decision("complete", STALLED)
+    return Decision("waiting", look_again_at=now + min(quiet_seconds, _POLL_SECONDS))
 
 
 def quiet_seconds_for(modality: str, quiet_seconds: Mapping[str, float]) -> float:

@@ -1,8 +1,10 @@
 """A connection that PDUs go over: TCP, or TLS on it; every fault on it is told as what it is."""
 
+import fcntl
 import socket
 import ssl
 import struct
+import termios
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Final, NoReturn
@@ -138,7 +140,7 @@ class Connection:
     def _read(self, count: int) -> bytes:
         try:
             while len(self._buffer) < count:
-                part = self._socket.recv(_READ)
+                part = self._next_bytes()
                 if not part:
                     self.lost("it closed the connection", Fault.CLOSED)
                 self._buffer += part
@@ -151,6 +153,28 @@ class Connection:
         read = bytes(self._buffer[:count])
         del self._buffer[:count]
         return read
+
+    def _next_bytes(self) -> bytes:
+        """Return what comes next; a time-out counts only where what we sent is not on its way any more.
+
+        Over a slow line the system still holds megabytes of an object when we have sent all of it: a peer
+        that is given up meanwhile would never get an object that takes longer than the time-out.
+        """
+        unsent = self._unsent()
+        while True:
+            try:
+                return self._socket.recv(_READ)
+            except TimeoutError:
+                before, unsent = unsent, self._unsent()
+                if unsent >= before:
+                    raise
+
+    def _unsent(self) -> int:
+        """Return the bytes that the peer's system has not acknowledged (SIOCOUTQ, tcp(7)), 0 if unknown."""
+        try:
+            return int(struct.unpack("i", fcntl.ioctl(self._socket, termios.TIOCOUTQ, bytes(4)))[0])
+        except OSError:
+            return 0
 
 
 def _batched(parts: Iterable[Part], size: int) -> Iterator[list[memoryview]]:

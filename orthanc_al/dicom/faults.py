@@ -35,7 +35,7 @@ TABLE: Final[tuple[tuple[Fault, str, bool], ...]] = (
     (Fault.PROVIDER_ABORTED, "A-P-ABORT by the peer's protocol machine", False),
     (Fault.ENDED, "A-RELEASE by the peer before its answer", False),
     (Fault.CLOSED, "the connection was closed, half-open ones among them", False),
-    (Fault.NO_ANSWER, "no answer within the peer's `timeout_seconds`", False),
+    (Fault.NO_ANSWER, "no answer within the peer's `timeout_seconds` after the last byte left", False),
     (Fault.BROKEN, "the connection broke, or took no byte for `timeout_seconds`", False),
     (Fault.NOT_DICOM, "an answer that is no DICOM, or to another request", True),
     (Fault.BUSY, "a status that is taken as busy", False),

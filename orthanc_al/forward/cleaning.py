@@ -16,6 +16,7 @@ def clean(
     keep_seconds: float,
     destinations: Collection[str],
     committing: Collection[str] = (),
+    wanted: Collection[str] = (),
 ) -> int:
     """Remove files that are delivered, old enough and without open work; return how many.
 
@@ -27,12 +28,16 @@ def clean(
         Names of the peers that have a copy of what they send us.
     committing
         Names of those whose commitment is waited for.
+    wanted
+        Ids of instances whose files stay all the same.
     """
     before = now() - keep_seconds
     removed = 0
     while True:
         with ledger.read() as connection:
-            ids = deliveries.cleanable(connection, before, _AT_ONCE, destinations, committing)
+            # Those that are wanted are found again each time: so many more are asked for.
+            found = deliveries.cleanable(connection, before, _AT_ONCE + len(wanted), destinations, committing)
+        ids = [instance_id for instance_id in found if instance_id not in wanted]
         if not ids:
             return removed
         for instance_id in ids:

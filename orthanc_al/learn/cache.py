@@ -87,10 +87,15 @@ class InputKeeper:
         key = f"{image.study_instance_uid}|{image.instance_id}|{image.frame}"
         name = f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npy"
         self._folder.mkdir(parents=True, exist_ok=True)
-        descriptor, unfinished = tempfile.mkstemp(dir=self._folder, suffix=".part")
-        with os.fdopen(descriptor, "wb") as file:
-            np.save(file, one.pixels.astype(np.float16), allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(unfinished).replace(self._folder / name)
+        descriptor, part = tempfile.mkstemp(dir=self._folder, suffix=".part")
+        unfinished = Path(part)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                np.save(file, one.pixels.astype(np.float16), allow_pickle=False)
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(self._folder / name)
+        except OSError:
+            unfinished.unlink(missing_ok=True)
+            raise
         return name

@@ -65,7 +65,8 @@ class Note:
 def due(connection: Connection, destination: str, time: float, limit: int) -> list[Delivery]:
     """Return the deliveries to a destination whose time has come, the longest waiting first.
 
-    A time that no wait of ours reaches comes from a clock that was set back since: that is due too.
+    What was never tried is due at once, and so is a time that no wait of ours reaches: it comes from a clock
+    that was set back since.
     """
     query = (
         select(
@@ -82,7 +83,11 @@ def due(connection: Connection, destination: str, time: float, limit: int) -> li
         .where(
             deliveries.c.destination == destination,
             deliveries.c.state == DeliveryState.WAITING,
-            or_(deliveries.c.next_at <= time, deliveries.c.next_at > time + _LONGEST_WAIT),
+            or_(
+                deliveries.c.next_at <= time,
+                deliveries.c.next_at > time + _LONGEST_WAIT,
+                deliveries.c.attempts == 0,
+            ),
         )
         .order_by(deliveries.c.next_at, deliveries.c.id)
         .limit(limit)

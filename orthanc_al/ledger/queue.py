@@ -22,6 +22,8 @@ from orthanc_al.pipeline import Step, successors
 MAX_ATTEMPTS: Final = 8
 _BACKOFF_BASE: Final = 2.0
 _BACKOFF_CAP: Final = 600.0
+_PASSING_WAIT: Final = 30.0
+_SKEW: Final = 5.0  # seconds by which the clocks of several machines may differ
 _FARTHEST: Final = 86400.0  # seconds; no lease and no wait is longer
 
 
@@ -128,6 +130,12 @@ class WorkQueue:
             jobs.c.step.in_(names),
             or_(
                 and_(jobs.c.state == "ready", _has_come(jobs.c.run_at, time)),
+                # Made in the future, and never tried: the clock was set back since.
+                and_(
+                    jobs.c.state == "ready",
+                    jobs.c.attempts == 0,
+                    jobs.c.created_at.between(time + _SKEW, time + _FARTHEST),
+                ),
                 and_(jobs.c.state == "running", _has_come(jobs.c.lease_until, time)),
             ),
         )
@@ -183,13 +191,14 @@ class WorkQueue:
                 subject = outcome.subjects.get(step, job.subject)
                 enqueue(connection, step, subject, outcome.run_at.get(step, self._clock()))
 
-    def fail(self, job: Job, error: str, *, retryable: bool) -> bool:
+    def fail(self, job: Job, error: str, *, retryable: bool, passes: bool = False) -> bool:
         """Put a failed job back with backoff and jitter, or into quarantine; return whether the latter.
 
-        Quarantined jobs wait for `orthanc-al requeue`; ``error`` says why.
+        Quarantined jobs wait for `orthanc-al requeue`; ``error`` says why. What ``passes`` (a full disk) is
+        not counted as a try of the job.
         """
-        final = not retryable or job.attempts >= MAX_ATTEMPTS
-        delay = min(_BACKOFF_CAP, _BACKOFF_BASE**job.attempts) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
+        final = not (retryable or passes) or (not passes and job.attempts >= MAX_ATTEMPTS)
+        delay = _PASSING_WAIT * random.uniform(0.5, 1.0) if passes else _backoff(job.attempts)  # noqa: S311
         with self._ledger.write() as connection:
             if not final and self._waiting_twin(connection, job):
                 # The same work was asked for again meanwhile: that row does it.
@@ -200,6 +209,7 @@ class WorkQueue:
                 .where(_held(job))
                 .values(
                     state="quarantined" if final else "ready",
+                    attempts=job.attempts - passes,
                     run_at=self._clock() + delay,
                     error=error[:2000],
                     lease_owner=None,
@@ -217,7 +227,11 @@ class WorkQueue:
 
 
 def release_dead(connection: Connection, prefix: str, lives: Callable[[str], bool]) -> int:
-    """Give back at once the jobs of workers that died, so that nobody waits for the end of their leases.
+    """Give back the jobs of workers that died, so that nobody waits for the end of their leases.
+
+    At once after the first time, later after a growing wait: what dies together again and again is parted, so
+    that a job that kills its process does not take the one beside it into quarantine, and what is killed from
+    outside for a while is not given up.
 
     Parameters
     ----------
@@ -231,12 +245,15 @@ def release_dead(connection: Connection, prefix: str, lives: Callable[[str], boo
     int
         Number of jobs.
     """
-    running = select(jobs.c.id, jobs.c.lease_owner).where(
+    running = select(jobs.c.id, jobs.c.lease_owner, jobs.c.attempts).where(
         jobs.c.state == "running", jobs.c.lease_owner.startswith(prefix, autoescape=True)
     )
-    dead = [row.id for row in connection.execute(running) if not lives(row.lease_owner)]
-    # The lease ends now, and `claim` does the rest: it counts the try.
-    connection.execute(update(jobs).where(jobs.c.id.in_(dead)).values(lease_until=0.0))
+    dead = [row for row in connection.execute(running) if not lives(row.lease_owner)]
+    for row in dead:
+        wait = _backoff(row.attempts) if row.attempts > 1 else 0.0
+        # `claim` does the rest when the lease ends: it counts the try. It is nobody's: put off once only.
+        given_back = {"lease_until": now() + wait if wait else 0.0, "lease_owner": None}
+        connection.execute(update(jobs).where(jobs.c.id == row.id).values(given_back))
     return len(dead)
 
 
@@ -257,6 +274,11 @@ def counts(connection: Connection) -> dict[tuple[str, str], int]:
     """Return how many jobs there are of each (step, state)."""
     query = select(jobs.c.step, jobs.c.state, func.count()).group_by(jobs.c.step, jobs.c.state)
     return {(row[0], row[1]): row[2] for row in connection.execute(query)}
+
+
+def _backoff(attempts: int) -> float:
+    """Return the seconds to wait after so many tries: doubling, capped, with jitter."""
+    return min(_BACKOFF_CAP, _BACKOFF_BASE**attempts) * random.uniform(0.5, 1.0)  # noqa: S311
 
 
 def _has_come(column: ColumnElement[float | None], time: float) -> ColumnElement[bool]:

@@ -48,22 +48,33 @@ class Worker:
         self._queue = queue
         self._stages = stages
         self._held_back = held_back
+        self._in_hand: Job | None = None
 
     def run_once(self) -> bool:
-        """Do one job that is due; return whether there was one."""
-        job = self._queue.claim(set(self._stages) - set(self._held_back()))
-        if job is None:
+        """Do one job that is due; return whether there was one.
+
+        Where the ledger could not be told what came of the last one, that job is given back first, so that
+        nobody waits for the end of its lease.
+        """
+        if self._in_hand is not None:
+            self._failed(self._in_hand, "the ledger could not be written", retryable=True, passes=True)
+        self._in_hand = self._queue.claim(set(self._stages) - set(self._held_back()))
+        if self._in_hand is None:
             return False
+        self._do(self._in_hand)
+        self._in_hand = None
+        return True
+
+    def _do(self, job: Job) -> None:
         try:
             self._queue.finish(job, self._stages[job.step].run(job))
         except LeaseLostError as error:
             _log.warning("lease_lost", step=job.step, subject=job.subject, error=str(error))
         except OrthancAlError as error:
-            self._failed(job, str(error), retryable=error.retryable)
+            self._failed(job, str(error), retryable=error.retryable, passes=error.passes)
         except Exception as error:  # noqa: BLE001 - a named border: one bad study must not stop the worker
             _log.error("step_crashed", step=job.step, subject=job.subject, exc_info=True)
             self._failed(job, f"{type(error).__name__}: {error}", retryable=True)
-        return True
 
     def run(self, stop: threading.Event) -> None:
         """Do jobs until ``stop`` is set; the job in hand is finished first."""
@@ -78,8 +89,8 @@ class Worker:
                 _log.error("worker_crashed", exc_info=True)
                 stop.wait(_PAUSE_SECONDS)
 
-    def _failed(self, job: Job, error: str, *, retryable: bool) -> None:
-        quarantined = self._queue.fail(job, error, retryable=retryable)
+    def _failed(self, job: Job, error: str, *, retryable: bool, passes: bool = False) -> None:
+        quarantined = self._queue.fail(job, error, retryable=retryable, passes=passes)
         _log.warning(
             "step_quarantined" if quarantined else "step_failed",
             step=job.step,

@@ -9,7 +9,7 @@ from orthanc_al.assemble.counting import SourceCounter
 from orthanc_al.errors import OrthancAlError
 from orthanc_al.forward import clean
 from orthanc_al.learn import InputKeeper
-from orthanc_al.ledger import Ledger
+from orthanc_al.ledger import Ledger, training_cache
 from orthanc_al.observe import logger
 from orthanc_al.review import poll_labels
 from orthanc_al.service import building
@@ -36,18 +36,30 @@ def keep_spool(settings: Settings, ledger: Ledger, stop: threading.Event) -> Non
 def clean_spool(settings: Settings, ledger: Ledger) -> int:
     """Keep the model inputs that learning may want, then remove the files that nothing needs any more.
 
+    Where the inputs can't be kept, the files that they are in stay, and only those.
+
     Returns
     -------
     int
         Number of files removed.
     """
-    keep_inputs(settings, ledger)
+    wanted: frozenset[str] = frozenset()
+    try:
+        keep_inputs(settings, ledger)
+    except (OrthancAlError, OSError) as error:
+        # The cache's disk is full, say. That must not fill the spool's too, and stop what is forwarded.
+        with ledger.read() as connection:
+            wanted = frozenset(image.instance_id for image in training_cache.wanted(connection))
+        _log.error("inputs_not_kept", error=str(error), files_kept_for_it=len(wanted))
+    spool = building.spool(settings)
+    spool.remove_stale_parts()
     return clean(
         ledger,
-        building.spool(settings),
+        spool,
         settings.storage.keep_days * _DAY,
         building.names(settings, "destination"),
         building.committing(settings),
+        wanted,
     )
 
 

@@ -1,0 +1,1 @@
+"""Faults on purpose (`make chaos`): nothing here is imported by the program."""

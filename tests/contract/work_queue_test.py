@@ -190,6 +190,23 @@ def test_the_jobs_of_dead_workers_are_taken_at_once(ledger: Ledger) -> None:
     assert WorkQueue(ledger, "new").claim({Step.SCORE}) is None
 
 
+def test_what_died_together_twice_is_parted_and_put_off_once(ledger: Ledger) -> None:
+    clock = Clock()
+    clock.time = time.time()
+    put(ledger, Step.SCORE, "1.2.3")
+    for number in range(2):
+        assert WorkQueue(ledger, f"here/worker-{number}-0", clock=clock).claim({Step.SCORE}) is not None
+        with ledger.write() as connection:
+            assert release_dead(connection, "here/worker-", lambda _: False) == 1
+    with ledger.write() as connection:
+        assert release_dead(connection, "here/worker-", lambda _: False) == 0
+    assert WorkQueue(ledger, "new", clock=clock).claim({Step.SCORE}) is None
+    clock.time += 5
+    job = WorkQueue(ledger, "new", clock=clock).claim({Step.SCORE})
+    assert job is not None
+    assert job.attempts == 3
+
+
 def test_a_clock_that_is_set_back_holds_no_job_up(ledger: Ledger) -> None:
     clock = Clock()
     clock.time = 1e9 + 400 * 86400  # a machine that starts with a wrong year
@@ -203,6 +220,30 @@ def test_a_clock_that_is_set_back_holds_no_job_up(ledger: Ledger) -> None:
         "held",
     }
     assert queue.claim(set(Step)) is None
+
+
+def test_a_clock_that_is_set_back_a_little_holds_no_new_job_up(ledger: Ledger) -> None:
+    clock = Clock()
+    clock.time = time.time() - 7200
+    put(ledger, Step.ASSEMBLE, "made two hours from now", run_at=clock.time + 7205)
+    queue = WorkQueue(ledger, "a", 60.0, clock)
+    job = queue.claim({Step.ASSEMBLE})
+    assert job is not None
+    queue.fail(job, "no", retryable=True)
+    assert queue.claim({Step.ASSEMBLE}) is None  # what failed waits its time
+
+
+def test_a_full_disk_is_waited_for_however_long_it_takes(ledger: Ledger) -> None:
+    clock = Clock()
+    queue = WorkQueue(ledger, "a", clock=clock)
+    put(ledger, Step.REPORT, "1.2.3")
+    for _ in range(3 * MAX_ATTEMPTS):
+        job = queue.claim({Step.REPORT})
+        assert job is not None
+        assert not queue.fail(job, "the disk is full", retryable=True, passes=True)
+        assert queue.claim({Step.REPORT}) is None
+        clock.time += 31
+    assert waiting(ledger) == 1
 
 
 def test_what_no_retry_helps_is_quarantined_at_once(ledger: Ledger) -> None:

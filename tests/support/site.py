@@ -145,6 +145,10 @@ class Site:
             document[section] = table if isinstance(table, list) else {**document.get(section, {}), **table}
         folder.mkdir(parents=True, exist_ok=True)
         self.config.write_text(tomli_w.dumps(document))
+        self.ledger_url = f"sqlite:///{folder}/var/ledger.sqlite"
+        storage = document["storage"]
+        if "ledger" in storage:
+            self.ledger_url = storage["ledger"].replace("sqlite:///", f"sqlite:///{folder}/")
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -152,11 +156,6 @@ class Site:
         """What the service wrote."""
         path = self.folder / "service.log"
         return path.read_text(errors="replace") if path.exists() else ""
-
-    @property
-    def ledger_url(self) -> str:
-        """The ledger's URL."""
-        return f"sqlite:///{self.folder}/var/ledger.sqlite"
 
     @contextmanager
     def ledger(self) -> Iterator[Ledger]:

@@ -3,6 +3,7 @@
 The network is one convolution and a mean: enough for everything but medicine.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,39 @@ def tiny_model(
     return bytes(model.SerializeToString())
 
 
+def deadly_package(folder: Path) -> ModelPackage:
+    """Write a package that loads, and whose network ends the process that runs it.
+
+    ``Mod`` of the least 32-bit integer and -1 traps in the processor (x86-64: SIGFPE), and ONNX Runtime
+    (1.31, CPU) looks for a divisor of 0 only.
+    """
+    return tiny_package(folder, name="deadly", change=_deadly)
+
+
+def _deadly(network: bytes) -> bytes:
+    model = onnx.load_from_string(network)
+    constants = {"nothing": 0, "least": -(2**31), "minus_one": -1}
+    model.graph.initializer.extend(
+        numpy_helper.from_array(np.array([value], np.int32), name) for name, value in constants.items()
+    )
+    (last,) = (node for node in model.graph.node if "logits" in node.output)
+    last.output[0] = "true_logits"
+    model.graph.node.extend(
+        [
+            # Nothing of it is constant, or it would be computed, and kill, while the package is loaded.
+            helper.make_node("Cast", ["true_logits"], ["whole"], to=TensorProto.INT32),
+            helper.make_node("Mul", ["whole", "nothing"], ["zero"]),
+            helper.make_node("Add", ["zero", "least"], ["dividend"]),
+            helper.make_node("Add", ["zero", "minus_one"], ["divisor"]),
+            helper.make_node("Mod", ["dividend", "divisor"], ["rest"]),
+            helper.make_node("Cast", ["rest"], ["added"], to=TensorProto.FLOAT),
+            helper.make_node("Add", ["true_logits", "added"], ["logits"]),
+        ]
+    )
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
 def tiny_package(
     folder: Path,
     *,
@@ -80,10 +114,12 @@ def tiny_package(
     preprocessing: PreprocessingSpec | None = None,
     attention: Attention | None = None,
     input_name: str = "image",
+    change: Callable[[bytes], bytes] = bytes,
     **manifest_keys: object,
 ) -> ModelPackage:
     """Write a package that loads; with ``limit`` it has a domain about 0 that ends at that distance.
 
+    ``change`` makes another network of it.
     Other keys of the manifest (``aggregation``, ``series``, ``intended`` ...) as the manifest takes them.
     """
     spec = preprocessing or PreprocessingSpec(size=size)
@@ -91,7 +127,7 @@ def tiny_package(
     if limit is not None:
         identity = np.eye(CHANNELS, dtype=np.float32)
         domain = Domain(np.zeros(CHANNELS, np.float32), identity, limit)
-    network = tiny_model(spec.size, len(findings), seed, channels=spec.channels, name=input_name)
+    network = change(tiny_model(spec.size, len(findings), seed, channels=spec.channels, name=input_name))
     contents = PackageContents(network, domain, attention=attention)
     thresholds = Thresholds(operating=0.5, high=high, low=low, groups=groups)
     manifest = Manifest(

@@ -9,6 +9,7 @@ from hypothesis import given
 from orthanc_al.assemble.completion import (
     COUNT,
     QUIET,
+    SET_BACK,
     STALLED,
     Decision,
     Evidence,
@@ -44,6 +45,8 @@ BASE = Evidence(
         ({"expected": 2, "endings": ("released", None)}, Decision("waiting", look_again_at=102.0)),
         ({"now": 120.0, "endings": (None,)}, Decision("waiting", look_again_at=121.0)),
         ({"now": 150.0, "endings": (None,)}, Decision("complete", STALLED)),
+        ({"now": 96.0}, Decision("waiting", look_again_at=105.0)),
+        ({"now": 94.0}, Decision("complete", SET_BACK)),
     ],
 )
 def test_evidence_comes_first_and_quiet_time_last(change, decision):

@@ -1,5 +1,7 @@
 """The training cache: inputs of labelled and drawn cases, as the network saw them, without a header."""
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +78,21 @@ def test_a_file_that_can_t_be_read_stops_nothing(
     spool.remove(gone)
     arrive(ledger, spool, "1.3", film(tmp_path, 3))
     assert keeper.keep() == 1
+
+
+def test_a_full_disk_leaves_no_half_a_file(
+    ledger: Ledger, spool: Spool, keeper: InputKeeper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    arrive(ledger, spool, "1.1", film(tmp_path, 1))
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space"):
+            keeper.keep()
+    assert list((tmp_path / "training").iterdir()) == []
+    assert keeper.keep() == 1  # there is room again
 
 
 def test_without_a_live_package_nothing_can_be_kept(ledger: Ledger, spool: Spool, tmp_path: Path) -> None:

@@ -151,6 +151,11 @@ def test_a_delivery_put_off_waits_for_its_time_and_counts_attempts(ledger: Ledge
     assert [d.attempts for d in _due(ledger, "pacs", 500.0)] == [1]
 
 
+def test_what_was_never_tried_is_due_though_the_clock_was_set_back(ledger: Ledger) -> None:
+    _add(ledger, _instance(received_at=700.0))
+    assert [d.attempts for d in _due(ledger, "pacs", 100.0)] == [0]
+
+
 def test_the_longest_waiting_goes_first(ledger: Ledger) -> None:
     for number, received_at in ((1, 300.0), (2, 100.0), (3, 200.0)):
         _add(ledger, _instance(number, received_at=received_at))

@@ -2,6 +2,9 @@
 
 import threading
 
+import pytest
+from sqlalchemy.exc import OperationalError
+
 from orthanc_al.errors import OrthancError, UndecodableError
 from orthanc_al.ledger import Job, Ledger, Outcome, Worker, WorkQueue, enqueue
 from orthanc_al.ledger.queue import counts
@@ -68,6 +71,25 @@ def test_a_lost_lease_drops_the_result(ledger: Ledger) -> None:
 
     assert _worker(ledger, Slow(Outcome("scored"))).run_once()
     assert _counts(ledger) == {("score", "running"): 1}
+
+
+def test_a_job_that_the_ledger_could_not_take_back_is_given_back_as_soon_as_it_can(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OperationalError("COMMIT", {}, Exception("database or disk is full"))
+
+    worker = _worker(ledger, _Stage(Outcome("superseded")))
+    with monkeypatch.context() as patched:
+        patched.setattr(WorkQueue, "finish", full)
+        patched.setattr(WorkQueue, "fail", full)
+        with pytest.raises(OperationalError):
+            worker.run_once()
+        assert _counts(ledger) == {("score", "running"): 1}
+        with pytest.raises(OperationalError):
+            worker.run_once()
+    assert not worker.run_once()  # it waits a little, and is nobody's
+    assert _counts(ledger) == {("score", "ready"): 1}
 
 
 def test_paused_steps_are_not_claimed(ledger: Ledger) -> None:
