@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from orthanc_al.ledger import Ledger
+from tests.support.postgresql import can_run, empty, running
 
 ROOT = Path(__file__).parent.parent
 
@@ -63,9 +64,31 @@ def _fresh_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """The URL of a ledger on a real PostgreSQL server of the tests' own, on loopback."""
+    if not can_run():
+        _missing("PostgreSQL, or its driver (the extra [postgresql])")
+    with running() as url:
+        Ledger.create(url).close()
+        yield url
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the tests of a module that is marked ``both_databases`` on SQLite and on PostgreSQL."""
+    if "ledger" in metafunc.fixturenames and metafunc.definition.get_closest_marker("both_databases"):
+        metafunc.parametrize("ledger", ("sqlite", "postgresql"), indirect=True)
+
+
 @pytest.fixture
-def ledger(tmp_path: Path, _fresh_ledger: Path) -> Iterator[Ledger]:
-    """A fresh ledger on SQLite."""
+def ledger(request: pytest.FixtureRequest, tmp_path: Path, _fresh_ledger: Path) -> Iterator[Ledger]:
+    """A fresh ledger: on SQLite, but where a module asks for both databases."""
+    if getattr(request, "param", "sqlite") == "postgresql":
+        made = Ledger.open(request.getfixturevalue("postgresql"))
+        empty(made)
+        yield made
+        made.close()
+        return
     shutil.copyfile(_fresh_ledger, tmp_path / "ledger.sqlite")
     made = Ledger.open(f"sqlite:///{tmp_path}/ledger.sqlite")
     yield made

@@ -11,6 +11,8 @@ need chromium chromium
 need faketime faketime
 need npm npm
 need nginx nginx-light
+# Debian keeps the server's programs off the path.
+ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || need initdb postgresql
 [ -z "$packages" ] && exit 0
 as_root=""
 if [ "$(id -u)" != 0 ]; then
@@ -25,7 +27,12 @@ echo "Installing for the tests:$packages"
 $as_root apt-get update -q >/dev/null || exit 1
 # shellcheck disable=SC2086 # one word a package
 DEBIAN_FRONTEND=noninteractive $as_root apt-get install -q -y --no-install-recommends $packages >/dev/null
-# Debian starts an Orthanc and an nginx of its own, which would hold their ports; the tests start theirs.
+# Debian starts an Orthanc, an nginx and a PostgreSQL of its own, which would hold their ports; the tests start theirs.
 if command -v systemctl >/dev/null 2>&1 && [ -d /run/systemd/system ]; then
-  $as_root systemctl disable --now orthanc nginx >/dev/null 2>&1 || true
+  for service in $packages; do
+    case "$service" in
+      orthanc | postgresql) $as_root systemctl disable --now "$service" >/dev/null 2>&1 || true ;;
+      nginx-light) $as_root systemctl disable --now nginx >/dev/null 2>&1 || true ;;
+    esac
+  done
 fi

@@ -118,8 +118,8 @@ def rollback(
     by: Actor = "unknown",
 ) -> None:
     """Go back to the package that was live before: head, calibrator and thresholds as one."""
-    with open_ledger(of(context).settings()) as ledger, ledger.write() as connection:
-        model = models.rollback(connection, name, approver=by, reason=reason)
+    with open_ledger(of(context).settings()) as ledger:
+        model = promotion.roll_back(ledger, name, approver=by, reason=reason)
     out.print(f"{model.ref} is live again.", highlight=False)
 
 

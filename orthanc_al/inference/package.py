@@ -69,6 +69,22 @@ def load_package(folder: Path) -> ModelPackage:
     return ModelPackage(folder, ref, manifest, contents)
 
 
+def load_known(folder: Path, ref: ModelRef) -> ModelPackage:
+    """Return the package in ``folder``, which must be the one that the ledger knows.
+
+    Raises
+    ------
+    PackageRefusedError
+        The folder holds another one, or its digests do not hold.
+    """
+    package = load_package(folder)
+    if package.ref.digest != ref.digest:
+        raise PackageRefusedError(
+            f"{folder} holds {package.ref}, and the ledger says {ref}: restore the package."
+        )
+    return package
+
+
 def write_package(folder: Path, manifest: Manifest, contents: PackageContents, card: str) -> ModelPackage:
     """Write a package so that the folder is there complete or not at all, and return it as read back.
 

@@ -1,8 +1,8 @@
 """Packages as a night takes them: what the ledger says, and embeddings that fit the head."""
 
-from orthanc_al.errors import ModelError, PackageRefusedError
+from orthanc_al.errors import ModelError
 from orthanc_al.inference.head_swap import read_head
-from orthanc_al.inference.package import ModelPackage, load_package
+from orthanc_al.inference.package import ModelPackage, load_known
 from orthanc_al.learn.snapshot import Snapshot
 from orthanc_al.ledger.models import RegisteredModel
 
@@ -15,12 +15,7 @@ def load(model: RegisteredModel) -> ModelPackage:
     PackageRefusedError
         The folder holds another one, or its digests do not hold.
     """
-    package = load_package(model.folder)
-    if package.ref.digest != model.ref.digest:
-        raise PackageRefusedError(
-            f"{model.folder} holds {package.ref}, and the ledger says {model.ref}: restore the package."
-        )
-    return package
+    return load_known(model.folder, model.ref)
 
 
 def check_length(snapshot: Snapshot, package: ModelPackage) -> None:

@@ -192,7 +192,7 @@ class RetrainStage:
         with self._ledger.read() as connection:
             before = models.previous(connection, evening.champion.ref.name)
             told = learning.was_told(connection, evening.champion.ref.digest, evening.live_since)
-        instead = before if self._automatic else None
+        instead = before if self._automatic and _loads(before) else None
         told_by = "; ".join(str(chart) for chart in charts if chart.alarm is not None)
         _log.error(
             "audit_alarm",
@@ -313,6 +313,15 @@ def _outcome(night: Night, *, at_once: bool) -> str:
     if night.made is None:
         return "kept"
     return "promoted" if at_once else "candidate"
+
+
+def _loads(before: RegisteredModel | None) -> bool:
+    """Whether there is a package to go back to that holds: one that does not would stop scoring."""
+    try:
+        return before is not None and load(before) is not None
+    except PackageRefusedError as error:
+        _log.error("no_way_back", reason=str(error))
+        return False
 
 
 def _is_live(connection: Connection, name: str, digest: str) -> bool:

@@ -1,7 +1,8 @@
 """The ledger's connection: SQLite (WAL, synchronous=FULL) by default, PostgreSQL by its URL.
 
-`Ledger.write` is one transaction that holds the write lock from its start (``BEGIN IMMEDIATE``), so that
-what it read is still true when it writes; `Ledger.read` sees one consistent state and blocks nobody.
+`Ledger.write` is one transaction that holds the write lock from its start (``BEGIN IMMEDIATE``, an advisory
+lock on PostgreSQL), so that what it read is still true when it writes; `Ledger.read` sees one consistent
+state and blocks nobody.
 """
 
 import re
@@ -14,14 +15,14 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect, make_url
+from sqlalchemy import Connection, Engine, Table, create_engine, event, func, inspect, make_url, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as WaitedTooLong
 from sqlalchemy.pool import QueuePool
 
 from orthanc_al.errors import LedgerError
-from orthanc_al.ledger.locks import BUSY_SECONDS, on_begin, on_connect
+from orthanc_al.ledger.locks import BUSY_SECONDS, WRITE_LOCK, on_begin, on_connect
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -99,6 +100,8 @@ class Ledger:
             connection.info["immediate"] = True
             connection.info[RINGS] = False
             with connection.begin():
+                if self._engine.dialect.name != "sqlite":
+                    connection.execute(select(func.pg_advisory_xact_lock(WRITE_LOCK)))
                 yield connection
             rings = connection.info[RINGS]
         if rings:
@@ -126,6 +129,8 @@ class Ledger:
         """One consistent state of the ledger, for reading."""
         with self._engine.connect() as connection:
             connection.info["immediate"] = False
+            if self._engine.dialect.name != "sqlite":  # its default sees with each statement what came since
+                connection.execution_options(isolation_level="REPEATABLE READ")
             with connection.begin():
                 yield connection
 
@@ -192,7 +197,7 @@ def upsert(
 ) -> int:
     """Insert rows; where ``keys`` exist already, set the columns ``update`` (none: leave the row).
 
-    ``where`` is the condition of a partial unique index. Returns the number of rows written.
+    ``where`` is the condition of a partial unique index, as text. Returns the number of rows written.
     """
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
     statement: Any = dialect.insert(table)
@@ -204,7 +209,8 @@ def upsert(
         )
     else:
         statement = statement.on_conflict_do_nothing(index_elements=list(keys), index_where=where)
-    return int(connection.execute(statement, values).rowcount)
+    # PostgreSQL returns the new row's key, after whose reading the driver does not count any more.
+    return int(connection.execute(statement, values, execution_options={"preserve_rowcount": True}).rowcount)
 
 
 def _engine(url: str) -> Engine:

@@ -1,4 +1,4 @@
-"""SQLite's locks: how a connection is set up, and how long it waits for others."""
+"""The ledger's locks: how a connection to SQLite is set up, and how long it waits for others."""
 
 import sqlite3
 import time
@@ -9,6 +9,10 @@ from sqlalchemy.exc import OperationalError
 
 BUSY_SECONDS: Final = 30
 _LOCK_POLL_SECONDS: Final = 0.001
+
+WRITE_LOCK: Final = 0x6F7274_68616E63
+"""Key of the advisory lock that a transaction that may write holds on PostgreSQL: there, as on SQLite, one
+writes at a time, since what follows from what was read (a count, a draw, a fold) must not be lost."""
 
 
 def on_connect(raw: Any, _: Any) -> None:

@@ -25,6 +25,9 @@ _BACKOFF_CAP: Final = 600.0
 _PASSING_WAIT: Final = 30.0
 _SKEW: Final = 5.0  # seconds by which the clocks of several machines may differ
 _FARTHEST: Final = 86400.0  # seconds; no lease and no wait is longer
+_WAITS: Final = text("state = 'ready'")
+"""Condition of the index of waiting jobs: as text, since neither many rows at once nor a statement that
+PostgreSQL has prepared finds the index by a condition with a parameter in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,7 @@ def enqueue(connection: Connection, step: Step, subject: str, run_at: float, *, 
         "created_at": now(),
     }
     waiting = and_(jobs.c.state == "ready", jobs.c.step == step.value, jobs.c.subject == subject)
-    if not upsert(connection, jobs, values, ["step", "subject"], where=jobs.c.state == "ready"):
+    if not upsert(connection, jobs, values, ["step", "subject"], where=_WAITS):
         late = and_(waiting, jobs.c.run_at > run_at) if sooner else waiting
         connection.execute(update(jobs).where(late).values(run_at=run_at))
 
@@ -97,8 +100,8 @@ def enqueue_new(connection: Connection, step: Step, subjects: Mapping[str, float
         }
         for subject, run_at in subjects.items()
     ]
-    if rows:  # many rows at once take a condition as text alone
-        upsert(connection, jobs, rows, ["step", "subject"], where=text("state = 'ready'"))
+    if rows:
+        upsert(connection, jobs, rows, ["step", "subject"], where=_WAITS)
 
 
 class WorkQueue:

@@ -111,6 +111,10 @@ class ShadowRule:
             )
 
 
+NO_SHADOW: Final = ShadowRule(min_studies=0, min_hours=0.0, min_agreement=0.0)
+"""Asks for nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Seen:
     """What a candidate did in shadow.

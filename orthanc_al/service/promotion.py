@@ -1,7 +1,7 @@
-"""Lets a candidate go live by a person's word, as far as the plan of changes lets it."""
+"""Lets a package go live by a person's word, as far as the plan of changes lets it."""
 
 from orthanc_al.errors import ModelError
-from orthanc_al.inference import load_package
+from orthanc_al.inference.package import load_known
 from orthanc_al.learn import load_plan
 from orthanc_al.ledger import Ledger, models, shadow
 from orthanc_al.ledger.models import RegisteredModel
@@ -24,16 +24,33 @@ def promote(
     ModelError
         There is no such package, the gate refused it, or it has not been in shadow as long as the plan asks.
     PackageRefusedError
-        Its digests do not hold: it would stop scoring.
+        Its digests do not hold, which would stop scoring, or its folder holds another one than was judged.
     """
     rule = load_plan(settings.learn.pccp).shadow.rule
     with ledger.write() as connection:
         model = models.find(connection, name, version)
         if model is None:
             raise ModelError(f"There is no package {name} {version}; see `models list`.")
-        load_package(model.folder)
+        load_known(model.folder, model.ref)
         rule.check(connection, model, now())
         if model.state == "candidate" and rule.asks:
             reason = f"{reason} ({shadow.seen_by(connection, model.ref.digest)})"
         models.promote(connection, model.ref.digest, approver=approver, reason=reason)
     return model
+
+
+def roll_back(ledger: Ledger, name: str, *, approver: str, reason: str) -> RegisteredModel:
+    """Make the package live again that was so before the champion.
+
+    Raises
+    ------
+    ModelError
+        Nothing was live before.
+    PackageRefusedError
+        It does not hold any more: going back to it would stop scoring.
+    """
+    with ledger.write() as connection:
+        before = models.previous(connection, name)
+        if before is not None:
+            load_known(before.folder, before.ref)
+        return models.rollback(connection, name, approver=approver, reason=reason)

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from orthanc_al.domain import Finding
 from orthanc_al.ledger import Ledger, facts
+from orthanc_al.ledger.shadow import NO_SHADOW, ShadowRule
 from orthanc_al.observe import Clock, now
 from orthanc_al.web import (
     api,
@@ -72,6 +73,7 @@ def create_app(
     training_cache: Path | None = None,
     keep_seconds: float = 7 * 86400.0,
     budget_per_day: int = 0,
+    shadow_rule: ShadowRule = NO_SHADOW,
     stopping: threading.Event | None = None,
     roles: Sequence[str] = ROLES,
     clock: Clock = now,
@@ -105,6 +107,8 @@ def create_app(
         Where model inputs are kept, and how long files stay in the spool: for pictures.
     budget_per_day
         Studies a day that a radiologist is asked about.
+    shadow_rule
+        What a candidate must have done before it may go live; by default nothing.
     stopping
         Set when the service ends.
     roles
@@ -130,6 +134,7 @@ def create_app(
         training_cache=training_cache or spool,
         keep_seconds=keep_seconds,
         budget_per_day=budget_per_day,
+        shadow_rule=shadow_rule,
         stopping=stopping or threading.Event(),
         kept=Kept(_PICTURES_KEPT),
         min_free_bytes=min_free_bytes,

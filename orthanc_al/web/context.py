@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from orthanc_al.domain import Finding
 from orthanc_al.ledger import Ledger
+from orthanc_al.ledger.shadow import ShadowRule
 from orthanc_al.observe import Clock
 from orthanc_al.web.kept import Kept
 
@@ -56,6 +57,8 @@ class Context:
         How long the spool keeps files that nothing needs.
     budget_per_day
         Studies a day that a radiologist is asked about.
+    shadow_rule
+        What a candidate must have done before it may go live.
     min_free_bytes
         Below it the listener takes nothing.
     roles
@@ -83,6 +86,7 @@ class Context:
     training_cache: Path
     keep_seconds: float
     budget_per_day: int
+    shadow_rule: ShadowRule
     min_free_bytes: int
     roles: tuple[str, ...]
     pages: frozenset[str]

@@ -4,7 +4,7 @@ from fastapi import APIRouter, HTTPException
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from orthanc_al.errors import ModelError
-from orthanc_al.inference.package import load_package
+from orthanc_al.inference.package import load_known
 from orthanc_al.ledger import deliveries, destinations, models, trail, undelivered
 from orthanc_al.web.api import read_deliveries, registry
 from orthanc_al.web.auth import OrderedHere
@@ -23,14 +23,15 @@ def show_models(here: Here, frame: Page) -> str:
 
 @router.post("/models/promote")
 def promote(here: Here, reader: TheReader, _: OrderedHere, fields: Fields) -> Response:
-    """Let a package go live."""
+    """Let a package go live, once it has been in shadow as long as the plan of changes asks."""
     if not reader.name:
         return ask_who_first("/models")
     reason = _reason(fields)
     try:
         with here.ledger.write() as connection:
             model = models.get(connection, fields.get("digest", ""))
-            _check_package(model)
+            load_known(model.folder, model.ref)
+            here.shadow_rule.check(connection, model, here.clock())
             models.promote(connection, model.ref.digest, approver=reader.name, reason=reason)
     except (ModelError, OSError) as error:
         raise HTTPException(409, str(error)) from error
@@ -45,8 +46,12 @@ def roll_back(here: Here, reader: TheReader, _: OrderedHere, fields: Fields) -> 
     reason = _reason(fields)
     try:
         with here.ledger.write() as connection:
-            models.rollback(connection, fields.get("name", ""), approver=reader.name, reason=reason)
-    except ModelError as error:
+            name = fields.get("name", "")
+            before = models.previous(connection, name)
+            if before is not None:
+                load_known(before.folder, before.ref)
+            models.rollback(connection, name, approver=reader.name, reason=reason)
+    except (ModelError, OSError) as error:
         raise HTTPException(409, str(error)) from error
     return RedirectResponse("/models", 303)
 
@@ -100,12 +105,6 @@ def cancel(here: Here, reader: TheReader, _: OrderedHere, fields: Fields) -> Res
             number=given_up,
         )
     return RedirectResponse("/deliveries", 303)
-
-
-def _check_package(model: models.RegisteredModel) -> None:
-    """Refuse a package that does not hold, which would stop scoring, and one that was replaced in place."""
-    if load_package(model.folder).ref.digest != model.ref.digest:
-        raise ModelError(f"{model.folder} does not hold {model.ref} any more: it was judged as another one.")
 
 
 def _which(fields: Fields) -> tuple[str, str | None]:

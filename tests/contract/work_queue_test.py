@@ -1,13 +1,12 @@
 """What the work queue promises, whatever database it is on.
 
-SQLite always; PostgreSQL where ORTHANC_AL_TEST_POSTGRESQL names a server (an empty database).
+Each promise is tried on SQLite and on a real PostgreSQL server.
 """
 
 import multiprocessing
 import os
 import signal
 import time
-from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
@@ -15,24 +14,10 @@ from sqlalchemy import func, select
 from orthanc_al.errors import LeaseLostError
 from orthanc_al.ledger import Ledger, Outcome, Worker, WorkQueue, enqueue, facts
 from orthanc_al.ledger.queue import MAX_ATTEMPTS, counts, release_dead, requeue
-from orthanc_al.ledger.schema import jobs, metadata
+from orthanc_al.ledger.schema import jobs
 from orthanc_al.pipeline import Step
 
-URLS = ["sqlite", *(["postgresql"] if "ORTHANC_AL_TEST_POSTGRESQL" in os.environ else [])]
-
-
-@pytest.fixture(params=URLS)
-def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Ledger:
-    url = f"sqlite:///{tmp_path}/l.sqlite"
-    if request.param == "postgresql":
-        url = os.environ["ORTHANC_AL_TEST_POSTGRESQL"]
-    made = Ledger.create(url)
-    if request.param == "postgresql":
-        with made.write() as connection:
-            for table in reversed(metadata.sorted_tables):
-                connection.execute(table.delete())
-    yield made
-    made.close()
+pytestmark = pytest.mark.both_databases
 
 
 class Clock:

@@ -110,10 +110,11 @@ def examples_of(
             labels[number, findings.index(case.finding)] = float(case.present)
             pixels[number] = inputs[case.study_instance_uid, case.finding]
             weights[number] = snapshot.shown_weight if case.ai_shown else 1.0
-            validation[number] = _validates(case.patient_key)
+            validation[number] = validates(case.patient_key)
     return Examples(pixels, labels, weights, validation)
 
 
-def _validates(patient_key: str) -> bool:
+def validates(patient_key: str) -> bool:
+    """Whether the images of a patient only tell when to stop."""
     digest = hashlib.sha256(f"fine-tuning|{patient_key}".encode()).digest()
     return int.from_bytes(digest[:4], "big") < _VALIDATION * 2**32

@@ -20,7 +20,7 @@ from orthanc_al.inference.head_swap import read_head, swap_head
 from orthanc_al.inference.package import ModelPackage
 from orthanc_al.inference.session import Session
 from orthanc_al.learn.finding_model import FindingModel, finding_models
-from orthanc_al.learn.finetune.examples import Examples, cached_inputs, examples_of
+from orthanc_al.learn.finetune.examples import Examples, cached_inputs, examples_of, validates
 from orthanc_al.learn.finetune.factory_films import factory_examples
 from orthanc_al.learn.finetune.start import Start
 from orthanc_al.learn.finetune.training import Recipe, Trainer
@@ -90,7 +90,10 @@ class FineTuning:
         ).replace(".site.", ".network.")
 
     def night(self, start: Start) -> Night | None:
-        """Train, embed, fit and judge; None where the training cache has too little, which the log tells.
+        """Train, embed, fit and judge; None where there is nothing to judge, which the log tells.
+
+        That is where the training cache has too little, and where training gained nothing on the patients who
+        are not trained on: a new head on the network that is live is then all there is to gain.
 
         Raises
         ------
@@ -110,6 +113,9 @@ class FineTuning:
             return None
         version = self.version(start)
         model = self._train(start, examples, version)
+        if model is None:
+            _log.info("network_gained_nothing", model=start.champion.ref.name, version=version)
+            return None
         new, domain = _embedded(old, inputs, model, start.champion.contents.domain is not None)
         results, models = self._judge(start, old, new, model, inputs)
         verdict = _together(results)
@@ -138,7 +144,8 @@ class FineTuning:
             f"{labels.min_positives} positive, {labels.min_negatives} negative, and some to tell when to stop"
         )
 
-    def _train(self, start: Start, examples: Examples, version: str) -> bytes:
+    def _train(self, start: Start, examples: Examples, version: str) -> bytes | None:
+        """Return the trained network, None where no epoch was better than what it started from."""
         if self._factory_data is not None:
             examples = examples + factory_examples(
                 self._factory_data, start.champion.manifest, share_of=len(examples.labels)
@@ -146,7 +153,8 @@ class FineTuning:
         checkpoint = self.checkpoint(start.champion.ref.name)
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
         trainer = Trainer(_fitted_first(start), examples, self._recipe)
-        return trainer.run(checkpoint, f"{start.champion.ref.digest} {version}", self._console)
+        model = trainer.run(checkpoint, f"{start.champion.ref.digest} {version}", self._console)
+        return model if trainer.gained else None
 
     def _judge(
         self, start: Start, old: Snapshot, new: Snapshot, model: bytes, inputs: Inputs
@@ -214,8 +222,10 @@ def _fitted_first(start: Start) -> bytes:
     """Return the network with heads fitted to this site: a wrong head spoils the features that it trains.
 
     Kumar et al., Fine-tuning can distort pretrained features and underperform out-of-distribution, ICLR 2022.
+    Who tells when to stop is left out: with heads fitted to her no epoch would ever beat the start.
     """
-    heads = [refit(start.snapshot, origin) for origin in finding_models(start.backbone)]
+    trains = without_validation(start.snapshot)
+    heads = [refit(trains, origin) for origin in finding_models(start.backbone)]
     weight = np.stack([head.weight for head in heads], axis=1)
     return swap_head(start.champion.contents.model, weight, np.array([head.bias for head in heads]))
 
@@ -225,6 +235,15 @@ def _together(results: Sequence[FindingResult]) -> Verdict:
     order = (Verdict.REFUSED, Verdict.NOT_ENOUGH, Verdict.NOT_BETTER, Verdict.BETTER)
     verdicts = {result.verdict for result in results}
     return next(verdict for verdict in order if verdict in verdicts)
+
+
+def without_validation(snapshot: Snapshot) -> Snapshot:
+    """Return the snapshot with nobody in training who tells when to stop."""
+    roles = tuple(
+        Role.LEFT_OUT if role is Role.TRAIN and validates(case.patient_key) else role
+        for case, role in zip(snapshot.cases, snapshot.roles, strict=True)
+    )
+    return replace(snapshot, roles=roles)
 
 
 def _only(snapshot: Snapshot, inputs: Inputs) -> Snapshot:

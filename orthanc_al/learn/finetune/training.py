@@ -81,6 +81,8 @@ class Trainer:
     def run(self, checkpoint: Path, made_of: str, console: Console | None) -> bytes:
         """Train to the end, from the checkpoint where there is one, and return the best ``model.onnx``.
 
+        That is what it started from where no epoch was better (`gained`).
+
         Parameters
         ----------
         checkpoint
@@ -107,6 +109,11 @@ class Trainer:
                 progress.update(task, completed=self.epoch, loss=self.best_loss)
         self.network.load_state_dict(self.best)
         return self.network.to_onnx()
+
+    @property
+    def gained(self) -> bool:
+        """Whether an epoch was better than the start on those who are not trained on."""
+        return self.best_epoch > 0
 
     def _done(self) -> bool:
         return self.epoch >= self.recipe.epochs or self.epoch - self.best_epoch >= self.recipe.patience

@@ -8,6 +8,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.cron import CronTrigger
 from fastapi import FastAPI
 
+from orthanc_al.learn import load_plan
 from orthanc_al.ledger import Ledger, enqueue
 from orthanc_al.observe import now
 from orthanc_al.pipeline import Step
@@ -107,6 +108,7 @@ def build(settings: Settings, ledger: Ledger, stop: threading.Event) -> FastAPI:
         training_cache=settings.storage.training_cache,
         keep_seconds=settings.storage.keep_days * 86400,
         budget_per_day=settings.review.budget_per_day,
+        shadow_rule=load_plan(settings.learn.pccp).shadow.rule,
         stopping=stop,
         roles=roles.active(settings),
     )

@@ -1,5 +1,6 @@
 """Commands about learning, as a person types them: what they do, and what they say when they can't."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from typer.testing import CliRunner, Result
 from orthanc_al.cli import common
 from orthanc_al.cli.app import app
 from orthanc_al.domain import patient_key
-from orthanc_al.errors import ConfigurationError, ModelError
+from orthanc_al.errors import ConfigurationError, ModelError, PackageRefusedError
 from orthanc_al.ledger import Ledger, facts, models, shadow
 from orthanc_al.ledger.shadow import ShadowScore
 from tests.support.learning_ledger import put_study
@@ -99,3 +100,21 @@ def test_fine_tuning_that_the_plan_forbids_is_refused_with_the_key(desk: Desk) -
     said = desk.type("retrain", "--finetune")
     assert isinstance(said.exception, ConfigurationError)
     assert "change.may" in str(said.exception)
+
+
+def test_a_folder_that_holds_another_package_than_was_judged_does_not_go_live(desk: Desk) -> None:
+    made = desk.candidate()
+    with desk.ledger.write() as connection:
+        models.promote(connection, made.ref.digest, "Ada", "better")
+    other = tiny_package(desk.folder / "other", name="cxr", version="3", seed=2)
+    shutil.rmtree(desk.champion.folder)
+    other.folder.rename(desk.champion.folder)
+    for words in (
+        ("models", "promote", "cxr", desk.champion.ref.version, "--reason", "go back"),
+        ("models", "rollback", "cxr", "--reason", "go back"),
+    ):
+        said = desk.type(*words)
+        assert isinstance(said.exception, PackageRefusedError)
+        assert "and the ledger says" in str(said.exception)
+    with desk.ledger.read() as connection:
+        assert models.champion(connection, "cxr").ref == made.ref  # type: ignore[union-attr]

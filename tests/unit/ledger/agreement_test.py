@@ -1,5 +1,6 @@
 """Reads beside what the model said before them."""
 
+import pytest
 from sqlalchemy import update
 
 from orthanc_al.ledger import Ledger, selections
@@ -8,6 +9,8 @@ from orthanc_al.ledger.schema import reads
 from orthanc_al.ledger.selections import AUDIT, Selection
 from orthanc_al.methods.automation_bias import automation_bias
 from tests.support.learning_ledger import FINDING, MODEL, put_prediction, put_read, put_study
+
+pytestmark = pytest.mark.both_databases
 
 
 def test_shown_reads_and_blind_audits_are_compared_and_nothing_else(ledger: Ledger) -> None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from sqlalchemy import select, update
 
 from orthanc_al.ledger import Ledger, deliveries, destinations, instances
@@ -9,6 +10,8 @@ from orthanc_al.ledger.deliveries import DeliveryState, Note
 from orthanc_al.ledger.schema import deliveries as rows
 from orthanc_al.spool import Spool
 from tests.support.wire import put_instance, states
+
+pytestmark = pytest.mark.both_databases
 
 
 def test_trouble_and_syntaxes_are_kept_apart(ledger: Ledger) -> None:

@@ -21,6 +21,7 @@ from orthanc_al.ledger import Ledger, engine, facts, locks
 from orthanc_al.ledger.schema import metadata
 
 
+@pytest.mark.both_databases
 def test_the_migrations_make_the_schema(ledger: Ledger) -> None:
     with ledger.read() as connection:
         context = MigrationContext.configure(connection)
@@ -74,6 +75,32 @@ def test_a_backup_is_a_whole_ledger_while_the_first_is_in_use(ledger: Ledger, tm
     copy.close()
 
 
+@pytest.mark.both_databases
+def test_what_was_read_is_still_true_when_it_is_written(ledger: Ledger) -> None:
+    def add(_: int) -> None:
+        with ledger.write() as connection:
+            facts.put(connection, "count", str(int(facts.get(connection, "count") or 0) + 1))
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(add, range(40)))
+    with ledger.read() as connection:
+        assert facts.get(connection, "count") == "40"
+
+
+@pytest.mark.both_databases
+def test_who_reads_sees_one_state_whatever_is_written_meanwhile(ledger: Ledger) -> None:
+    with ledger.write() as connection:
+        facts.put(connection, "count", "1")
+    with ledger.read() as connection:
+        assert facts.get(connection, "count") == "1"
+        with ledger.write() as other:
+            facts.put(other, "count", "2")
+        assert facts.get(connection, "count") == "1"
+    with ledger.read() as connection:
+        assert facts.get(connection, "count") == "2"
+
+
+@pytest.mark.both_databases
 def test_an_exception_rolls_the_transaction_back(ledger: Ledger) -> None:
     def fails() -> None:
         with ledger.write() as connection:

@@ -9,6 +9,8 @@ from orthanc_al.ledger.deliveries import Delivery, DeliveryState, Note
 from orthanc_al.ledger.schema import jobs, reports, selections, studies
 from orthanc_al.pipeline import Step
 
+pytestmark = pytest.mark.both_databases
+
 FROM_CT = Origin("CT", "ORTHANC_AL", "ORTHANC_AL", "ct", "a" * 32, "dicom")
 OURS = Origin("ORTHANC_AL", "ORTHANC_AL", "ORTHANC_AL", "", None, "own")
 

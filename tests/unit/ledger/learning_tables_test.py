@@ -19,6 +19,8 @@ from orthanc_al.ledger.schema import training_cache as cache_table
 from orthanc_al.ledger.selections import AUDIT, QUERY, Selection
 from tests.support.learning_ledger import FINDING, MODEL, put_prediction, put_read, put_study
 
+pytestmark = pytest.mark.both_databases
+
 DAY = "2027-01-15"
 
 

@@ -8,6 +8,8 @@ from orthanc_al.domain import ModelRef
 from orthanc_al.errors import ModelError, PackageRefusedError
 from orthanc_al.ledger import Ledger, models, trail
 
+pytestmark = pytest.mark.both_databases
+
 FACTORY, ONE, TWO, OTHER = (
     ModelRef("cxr", "1", "a" * 64),
     ModelRef("cxr", "1.site.1", "b1" + "b" * 62),

@@ -13,6 +13,8 @@ from orthanc_al.ledger.training_cache import WantedInput
 from orthanc_al.service import merging
 from tests.support.learning_ledger import FINDING, MODEL, put_prediction, put_read, put_study
 
+pytestmark = pytest.mark.both_databases
+
 
 def studied(connection: object, uid: str, patient: str, *, audit: float | None = None) -> None:
     put_study(connection, uid, patient=patient)

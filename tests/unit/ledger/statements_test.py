@@ -10,6 +10,8 @@ from orthanc_al.ledger import Ledger, learning, reads, schema, statements, studi
 from orthanc_al.ledger.statements import Statement, Taken
 from tests.support.worklist_ledger import DIGESTS, NOW, Case, add
 
+pytestmark = pytest.mark.both_databases
+
 UID = "2.25.1"
 
 

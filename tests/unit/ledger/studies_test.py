@@ -10,6 +10,8 @@ from orthanc_al.domain.header import Header
 from orthanc_al.ledger import Ledger, instances, predictions, selections, studies
 from orthanc_al.ledger.predictions import ScoredImage, StoredPrediction
 
+pytestmark = pytest.mark.both_databases
+
 FILM = Header("1.2", "1.2.1", "1.2.840", "1.2.3", modality="DX", patient_id="P", body_part="CHEST")
 SR = replace(FILM, modality="SR", sop_instance_uid="1.2.9", body_part="")
 

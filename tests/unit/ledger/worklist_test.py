@@ -10,6 +10,8 @@ from orthanc_al.ledger.worklist import Filter, Listed
 from orthanc_al.pipeline import Step
 from tests.support.worklist_ledger import NOW, Case, add, fill
 
+pytestmark = pytest.mark.both_databases
+
 EVERYTHING = Filter()
 
 
@@ -91,13 +93,18 @@ def test_search_takes_no_wildcards_and_no_sql(ledger: Ledger, text: str) -> None
     assert _uids(ledger, Filter(text=text)) == []
 
 
+def _another(row: dict[str, object]) -> dict[str, object]:
+    """The same row but for its key, which the database gives."""
+    return {name: value for name, value in row.items() if name != "id"}
+
+
 def test_line_shows_the_finding_that_decided_the_place(ledger: Ledger) -> None:
     _add(ledger, Case("2.25.1", Tier.HIGH, probability=0.8, asked=True))
     with ledger.write() as connection:
         row = dict(connection.execute(schema.predictions.select()).mappings().one())
-        later = row | {"id": None, "finding": "effusion", "probability": 0.99, "read_by": row["read_by"] + 30}
+        later = _another(row) | {"finding": "effusion", "probability": 0.99, "read_by": row["read_by"] + 30}
         connection.execute(insert(schema.predictions).values(later))
-        untriaged = row | {"id": None, "finding": "nodule", "probability": 1.0, "read_by": None, "tier": None}
+        untriaged = _another(row) | {"finding": "nodule", "probability": 1.0, "read_by": None, "tier": None}
         connection.execute(insert(schema.predictions).values(untriaged))
     (entry,) = _page(ledger).entries
     assert entry.result is not None
@@ -111,8 +118,8 @@ def test_newest_revision_that_went_through_select_is_shown(ledger: Ledger) -> No
     with ledger.write() as connection:
         row = dict(connection.execute(schema.predictions.select()).mappings().one())
         for revision, scored_at, probability in ((2, row["scored_at"] + 0.5, 0.6), (3, NOW, 0.99)):
-            newer = {"id": None, "revision": revision, "scored_at": scored_at, "probability": probability}
-            connection.execute(insert(schema.predictions).values(row | newer))
+            newer = {"revision": revision, "scored_at": scored_at, "probability": probability}
+            connection.execute(insert(schema.predictions).values(_another(row) | newer))
     (entry,) = _page(ledger).entries
     assert entry.result is not None
     assert (entry.result.revision, entry.result.probability) == (2, 0.6)

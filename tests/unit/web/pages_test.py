@@ -14,6 +14,7 @@ from sqlalchemy import insert, select, update
 
 from orthanc_al.domain import ConfirmedRead, ReadSource, ReadValue, Tier
 from orthanc_al.ledger import Ledger, models, reads, schema, trail
+from orthanc_al.ledger.shadow import ShadowRule
 from orthanc_al.ledger.worklist import Filter
 from orthanc_al.web import create_app, live
 from orthanc_al.web.context import User
@@ -360,6 +361,30 @@ def test_a_package_goes_live_and_back_with_a_name_and_a_reason(
 def test_a_package_that_does_not_hold_stays_where_it_is(ledger: Ledger, app: FastAPI) -> None:
     answer = _post(app, "/models/promote", _named(app), digest=DIGESTS["1.0.0"], reason="go back")
     assert answer.status_code == 409
+
+
+def test_a_candidate_that_was_not_long_enough_in_shadow_does_not_go_live_by_the_page_either(
+    ledger: Ledger, make: Make, two_versions: tuple[str, str]
+) -> None:
+    app = make(shadow_rule=ShadowRule(min_studies=50, min_hours=12.0, min_agreement=0.0))
+    answer = _post(app, "/models/promote", _named(app), digest=two_versions[1], reason="better")
+    assert answer.status_code == 409
+    assert "0 of 50 studies in shadow" in answer.text
+    with ledger.read() as connection:
+        name = models.get(connection, two_versions[0]).ref.name
+        assert models.champion(connection, name).ref.digest == two_versions[0]  # type: ignore[union-attr]
+
+
+def test_nothing_goes_back_to_a_package_that_does_not_hold(
+    ledger: Ledger, make: Make, two_versions: tuple[str, str]
+) -> None:
+    app = make()
+    me, (old, new) = _named(app), two_versions
+    assert _post(app, "/models/promote", me, digest=new, reason="better").status_code == 303
+    with ledger.read() as connection:
+        known = models.get(connection, old)
+    (known.folder / "model.onnx").write_bytes(b"damaged")
+    assert _post(app, "/models/rollback", me, name=known.ref.name, reason="worse").status_code == 409
 
 
 def test_deliveries_tell_why_and_are_tried_or_given_up(ledger: Ledger, app: FastAPI) -> None:
