@@ -79,7 +79,7 @@ test-orthanc-current: $(VENV)/.installed-dev parts   ## the tests with Orthanc, 
 
 finetune: $(VENV)/.installed-finetune
 
-parts:           ## install the programs that the tests talk to (Orthanc, DCMTK, dicom3tools, Chromium, npm)
+parts:           ## install the programs that the tests talk to (Orthanc, DCMTK, dicom3tools, Chromium, npm, nginx)
 	@sh tests/install-parts.sh
 
 docker-test:     ## build the images and run studies through the containers (docker or podman)

@@ -1,17 +1,13 @@
 """The worklist page in a real browser: it refreshes itself, tells when it is old, and asks nobody else."""
 
-import os
 import socket
-import tempfile
 import threading
 from collections.abc import Iterator
-from io import BytesIO
 from pathlib import Path
 
 import pytest
 import uvicorn
 from axe_playwright_python.sync_playwright import Axe
-from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from sqlalchemy import select, update
 
@@ -19,6 +15,7 @@ from orthanc_al.domain import ReadValue
 from orthanc_al.ledger import Ledger, schema, statements
 from orthanc_al.ledger.statements import Statement
 from orthanc_al.web import create_app
+from tests.support.docs_picture import keep_picture
 from tests.support.worklist_ledger import NOW, PNEUMONIA, fill, keep_alive, put_films
 
 pytestmark = pytest.mark.needs_browser
@@ -38,7 +35,7 @@ FLAGS = [
 PATHS = ["/", "/studies/2.25.2", "/review", "/adjudication", "/models", "/deliveries", "/monitor", "/reader"]
 
 
-# The pictures of the documents are made by these tests; DOCS=1 puts them into docs/.
+# Pages whose picture is in docs/.
 PICTURES = {
     "/": "worklist",
     "/studies/2.25.2": "study",
@@ -48,15 +45,6 @@ PICTURES = {
     "/deliveries": "deliveries",
     "/monitor": "monitor",
 }
-DOCS = Path(__file__).parents[2] / "docs"
-
-
-def _keep_picture(page: Page, name: str) -> None:
-    """Write what the page shows as a PNG of 128 colours, which a README can carry."""
-    folder = DOCS if os.environ.get("DOCS") == "1" else Path(tempfile.mkdtemp())
-    shown = Image.open(BytesIO(page.screenshot())).convert("RGB").quantize(128, dither=Image.Dither.NONE)
-    shown.save(folder / f"{name}.png", optimize=True)
-    assert (folder / f"{name}.png").stat().st_size < 250_000
 
 
 class Served:
@@ -317,7 +305,7 @@ def test_axe_finds_nothing_serious(served: Served, ledger: Ledger, browser: Brow
             for one in Axe().run(page).response["violations"]
         ]
         if theme == "dark" and path in PICTURES:
-            _keep_picture(page, PICTURES[path])
+            keep_picture(page, PICTURES[path])
     assert [one for one in found if one[2] in ("serious", "critical")] == []
     context.close()
 

@@ -174,6 +174,7 @@ def test_what_is_asked_stands_with_the_days_number(app: FastAPI) -> None:
     assert "<b>2</b> asked today, <b>0</b> of them read; at most 20 a day" in page
     assert page.index("A2670001") < page.index("A2670002")
     assert "near the threshold" in page
+    assert "uncertainty 0.20, asked" in page
 
 
 def test_readers_who_disagree_are_decided_between(ledger: Ledger, app: FastAPI) -> None:

@@ -225,7 +225,8 @@ def test_empty_list_says_how_to_send_a_first_study(make: Make) -> None:
 def test_study_page_tells_of_results_deliveries_and_the_viewer(ledger: Ledger, make: Make) -> None:
     fill(ledger, 12)
     page = ask(make(viewer_template="http://viewer/?s={study_instance_uid}"), "/studies/2.25.2").text
-    for words in ("91 %", "pacs: sent", "research: waiting", "near the threshold", "http://viewer/?s=2.25.2"):
+    shown = ("91 %", "Uncertainty", ">0.20<")
+    for words in (*shown, "pacs: sent", "research: waiting", "near the threshold", "http://viewer/?s=2.25.2"):
         assert words in page
 
 
@@ -257,7 +258,7 @@ def test_api_has_times_with_an_offset_and_positions_over_parts(app: FastAPI) -> 
 def test_api_shows_a_study_whole(app: FastAPI) -> None:
     answer = ask(app, "/api/v1/studies/2.25.2").json()
     assert answer["study"]["asked"] is True
-    assert answer["results"][0]["probability"] == 0.91
+    assert (answer["results"][0]["probability"], answer["results"][0]["std"]) == (0.91, 0.2)
     assert answer["selections"][0]["kind"] == "query"
     assert {one["state"] for one in answer["instances"][0]["deliveries"]} == {"sent", "waiting"}
 
