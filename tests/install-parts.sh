@@ -8,7 +8,6 @@ need Orthanc "orthanc orthanc-python orthanc-dicomweb"
 need storescu dcmtk
 need dciodvfy dicom3tools
 need chromium chromium
-need faketime faketime
 need npm npm
 need nginx nginx-light
 # Debian keeps the server's programs off the path.

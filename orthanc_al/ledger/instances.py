@@ -10,6 +10,7 @@ from orthanc_al.domain import Instance, Origin, OriginKind
 from orthanc_al.ledger.engine import RINGS, upsert
 from orthanc_al.ledger.queue import enqueue_new
 from orthanc_al.ledger.schema import deliveries, instances, reports
+from orthanc_al.observe import now
 from orthanc_al.pipeline import Step
 
 # For Processing -> For Presentation (PS3.4 B.5: DX, MG, intra-oral): two states of one exposure.
@@ -94,7 +95,7 @@ def add_all(
             if name != origin.source
         ]
         if not ours:
-            to_look_at[instance.id] = instance.received_at
+            to_look_at[instance.id] = min(instance.received_at, now())  # a clock may be set back meanwhile
     # Another listener that recovers the same spool may have been first since: then nothing is done twice.
     upsert(connection, instances, rows, ["id"])
     if to_deliver:

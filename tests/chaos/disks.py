@@ -23,12 +23,21 @@ def run(plan: Plan) -> list[Line]:
 
 
 @contextmanager
+def small_disk(folder: Path, megabytes: int) -> Iterator[None]:
+    """Put a disk of its own at a folder, in memory (in the mount namespace of `tests.chaos.run`)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=False)
+
+
+@contextmanager
 def _site(plan: Plan, name: str, small: str, megabytes: int) -> Iterator[tuple[Site, StoreSCP, Path]]:
     """A site with a small disk at one of its folders; yields that folder too."""
     folder = plan.folder / name
     disk = folder / "site" / small
-    disk.mkdir(parents=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(disk)], check=True)
     pacs = StoreSCP(folder / "pacs")
     pacs.start()
     peers = [
@@ -36,14 +45,14 @@ def _site(plan: Plan, name: str, small: str, megabytes: int) -> Iterator[tuple[S
         peer("pacs", "PACS", pacs.port, "destination", "results"),
     ]
     site = Site(folder / "site", peers, {"storage": _storage(small)})
-    try:
-        site.fix_draws("disk")
-        site.start()
-        yield site, pacs, disk
-    finally:
-        site.stop()
-        pacs.stop()
-        subprocess.run(["umount", "--lazy", str(disk)], check=False)
+    with small_disk(disk, megabytes):
+        try:
+            site.fix_draws("disk")
+            site.start()
+            yield site, pacs, disk
+        finally:
+            site.stop()
+            pacs.stop()
 
 
 def _storage(small: str) -> dict[str, object]:

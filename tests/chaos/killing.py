@@ -16,7 +16,7 @@ _ROLES = ("listener", "forwarder", "worker")
 
 def run(plan: Plan) -> list[Line]:
     """Kill, let it drain, and count."""
-    kills, studies = (45, 24) if plan.short else (plan.kills, max(60, plan.kills // 2))
+    kills, studies = (45, 24) if plan.short else (plan.kills, max(60, plan.kills // 4))
     claims = Claims()
     pacs = StoreSCP(plan.folder / "pacs")
     pacs.start()
@@ -40,7 +40,8 @@ def _killed(plan: Plan, site: Site, pacs: StoreSCP, claims: Claims, kills: int, 
     tell = plan.folder / "told.json"
     nursery = _nursery(site, kills, plan.seed, tell)
     half = len(sent) // 2
-    modalities = [flow.Modality(site.port, part, pause=0.3) for part in (sent[:half], sent[half:])]
+    pause = 0.3 if plan.short else 2.0  # so that films come for as long as processes are killed
+    modalities = [flow.Modality(site.port, part, pause) for part in (sent[:half], sent[half:])]
     began = time.monotonic()
     try:
         for modality in modalities:

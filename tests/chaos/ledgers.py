@@ -5,6 +5,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.chaos import flow
@@ -149,6 +150,7 @@ def _import_reads(folder: Path, site: Site, count: int) -> int:
             "finding": "pneumonia",
             "value": "present" if number % 2 else "absent",
             "reader": "Drill^Reader",
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         for number, entry in enumerate(site.worklist()[:count])
     ]

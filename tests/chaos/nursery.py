@@ -21,8 +21,11 @@ from pathlib import Path
 
 from orthanc_al.service import child, roles
 
-SHORTEST, LONGEST = 0.05, 4.0
-"""Seconds from a process's start to its death: while it starts, or while it works."""
+SHORTEST = 0.05
+LONGEST = {"worker": 8.0}
+_LONGEST = 2.5
+"""Seconds from a process's start to its death: while it starts, or while it works. A worker that never lives
+as long as a job takes would have its jobs set aside: it can't tell who kills it."""
 
 
 @dataclass
@@ -87,7 +90,7 @@ class Nursery:
             self._fork(name)
 
     def _fork(self, name: str) -> None:
-        lifetime = self._rng.uniform(SHORTEST, LONGEST)
+        lifetime = self._rng.uniform(SHORTEST, LONGEST.get(name, _LONGEST))
         self.told.lifetimes.append(lifetime)
         sys.stdout.flush()
         parent = os.getpid()

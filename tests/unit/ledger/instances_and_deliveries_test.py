@@ -1,5 +1,7 @@
 """What came in is known once, goes everywhere it should, and never back."""
 
+import time
+
 import pytest
 from sqlalchemy import Connection, insert, select, update
 
@@ -151,6 +153,12 @@ def test_a_delivery_put_off_waits_for_its_time_and_counts_attempts(ledger: Ledge
         deliveries.write(connection, [Note(delivery.id, DeliveryState.WAITING, 500.0, 0xA700, "busy")])
     assert _due(ledger, "pacs", 499.0) == []
     assert [d.attempts for d in _due(ledger, "pacs", 500.0)] == [1]
+
+
+def test_what_came_is_looked_at_though_the_clock_was_set_back_before_it_was_noted(ledger: Ledger) -> None:
+    _add(ledger, _instance(received_at=time.time() + 7200))
+    with ledger.read() as connection:
+        assert connection.execute(select(jobs.c.run_at)).scalar_one() <= time.time()
 
 
 def test_what_was_never_tried_is_due_though_the_clock_was_set_back(ledger: Ledger) -> None:
