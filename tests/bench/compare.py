@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from tests.bench import decoding, delivering, forwarding, habits, head_fit, receiving, scoring
+from tests.bench import decoding, delays, delivering, forwarding, habits, head_fit, receiving, scoring
 from tests.bench.series import Series, Step
 
 OURS = "orthanc_al"
@@ -85,6 +85,7 @@ def _measures(folder: Path, rounds: int) -> dict[str, Callable[[Step], list[Seri
         "receive as hospitals send": lambda step: habits.measure(folder, rounds, step),
         "send": lambda step: delivering.measure(folder, rounds, step),
         "store and forward": lambda step: forwarding.measure(folder, rounds, step),
+        "forwarding delay": lambda step: delays.measure(folder, rounds, step),
         "decode": lambda step: decoding.measure(folder, rounds, step),
         "score": lambda step: scoring.measure(folder, rounds, step),
         "head fit": lambda step: head_fit.measure(rounds, step),

@@ -59,7 +59,7 @@ _KINDS = (_Kind("film 15 MB", 3000, 2500, 16, 16), _Kind("radiograph 2 MB", 1500
 
 
 @dataclass(frozen=True)
-class _House:
+class House:
     """Our service, the PACS behind it, and our ledger."""
 
     peer: Peer
@@ -76,15 +76,15 @@ def measure(folder: Path, rounds: int, step: Step) -> list[Series]:
         for counted in (True, False)
     }
     rates = {kind: Series(f"score {kind.name}", "images/s") for kind in _KINDS}
-    with _house(folder) as house:
-        _wait_for_report(house, _KINDS[1].make(rng, counted=True))  # loads what the first report loads
+    with house(folder) as ours:
+        _wait_for_report(ours, _KINDS[1].make(rng, counted=True))  # loads what the first report loads
         for number in range(rounds):
             for (kind, counted), series in waits.items():
-                series.add("orthanc_al", _wait_for_report(house, kind.make(rng, counted=counted)))
+                series.add("orthanc_al", _wait_for_report(ours, kind.make(rng, counted=counted)))
             for kind, series in rates.items():
                 payloads = [kind.make(rng, counted=True) for _ in range(kind.count)]
                 paths = [payload.save(folder / "files") for payload in payloads]
-                for _, work in rotated(_contestants(house, payloads, paths), number):
+                for _, work in rotated(_contestants(ours, payloads, paths), number):
                     for who, seconds in work().items():
                         series.add(who, kind.count / seconds)
                 for path in paths:
@@ -98,7 +98,7 @@ def _waiting(kind: _Kind, *, counted: bool) -> str:
     return f"last acknowledgement to SR at the PACS, {kind.name}, {how}"
 
 
-def _wait_for_report(house: _House, payload: Payload) -> float:
+def _wait_for_report(house: House, payload: Payload) -> float:
     """Send a film and return the seconds from its acknowledgement until its SR is at the PACS."""
     quiesce(house.ledger)
     known = names(house.pacs)
@@ -114,7 +114,7 @@ def _wait_for_report(house: _House, payload: Payload) -> float:
 
 
 def _contestants(
-    house: _House, payloads: Sequence[Payload], paths: Sequence[Path]
+    house: House, payloads: Sequence[Payload], paths: Sequence[Path]
 ) -> dict[str, Callable[[], dict[str, float]]]:
     """Return the works; each returns seconds by contestant."""
     package = load_package(PACKAGE)
@@ -128,37 +128,38 @@ def _contestants(
     }
 
 
-def _score_backlog(house: _House, payloads: Sequence[Payload]) -> dict[str, float]:
+def _score_backlog(house: House, payloads: Sequence[Payload]) -> dict[str, float]:
     """Send with scoring paused, resume, and return the seconds until all is scored and all is reported."""
     quiesce(house.ledger)
-    before = _scored(house.ledger)
+    before = scored(house.ledger)
     known = names(house.pacs)
-    _pause(house.ledger, "yes")
+    pause(house.ledger, "yes")
     send(payloads, house.peer)
-    wait_until(lambda: _only_scoring_waits(house.ledger, len(payloads)), 120, "the films did not come in")
+    wait_until(lambda: only_scoring_waits(house.ledger, len(payloads)), 120, "the films did not come in")
     quiesce()
     known |= names(house.pacs)
     began = time.perf_counter()
-    _pause(house.ledger, "no")
-    while _scored(house.ledger) - before < len(payloads):
+    pause(house.ledger, "no")
+    while scored(house.ledger) - before < len(payloads):
         time.sleep(0.02)
-    scored = time.perf_counter() - began
-    return {SCORED: scored, REPORTED: arrival(house.pacs, known, len(payloads)) - began}
+    took = time.perf_counter() - began
+    return {SCORED: took, REPORTED: arrival(house.pacs, known, len(payloads)) - began}
 
 
-def _pause(ledger: Ledger, value: str) -> None:
+def pause(ledger: Ledger, value: str) -> None:
     """Do what `orthanc-al pause` and `resume` do."""
     with ledger.write() as connection:
         facts.put(connection, facts.PAUSED, value)
 
 
-def _scored(ledger: Ledger) -> int:
+def scored(ledger: Ledger) -> int:
+    """Return how many studies have a score."""
     with ledger.read() as connection:
         studies = select(func.count(predictions.c.study_instance_uid.distinct()))
         return int(connection.execute(studies).scalar_one())
 
 
-def _only_scoring_waits(ledger: Ledger, films: int) -> bool:
+def only_scoring_waits(ledger: Ledger, films: int) -> bool:
     """Whether all films are in, forwarded and complete, and nothing but scoring is left to do."""
     with ledger.read() as connection:
         jobs = queue.counts(connection)
@@ -206,7 +207,8 @@ def _plain(paths: Sequence[Path], package: ModelPackage) -> None:
 
 
 @contextmanager
-def _house(folder: Path) -> Iterator[_House]:
+def house(folder: Path) -> Iterator[House]:
+    """Start service and PACS; no study is drawn for review."""
     with ExitStack() as stack:
         pacs = StoreSCP(folder / "pacs")
         pacs.start()
@@ -226,4 +228,4 @@ def _house(folder: Path) -> Iterator[_House]:
         site.start()
         stack.callback(site.stop)
         ledger = stack.enter_context(site.ledger())
-        yield _House(Peer("us", "ORTHANC_AL", "127.0.0.1", site.port), pacs.folder, ledger)
+        yield House(Peer("us", "ORTHANC_AL", "127.0.0.1", site.port), pacs.folder, ledger)

@@ -1,6 +1,7 @@
 """The worker: from an instance's header to its report, and what comes back."""
 
 import math
+import os
 import threading
 import time
 from collections.abc import Collection, Sequence
@@ -26,10 +27,13 @@ from orthanc_al.triage import TriageStage
 _LEASE: Final = 300.0
 _WORKERS: Final = 2
 _LOOK_AGAIN_SECONDS: Final = 30.0
+# Scoring takes every core that there is: the wire comes before it, and the learner (10) after it.
+_NICENESS: Final = 5
 
 
 def run(settings: Settings, ledger: Ledger, stop: threading.Event, detail: dict[str, Any]) -> None:
     """Do the queue's work but learning until told to stop."""
+    os.nice(_NICENESS)
     owners.take_over(ledger, "worker")
     chores = [
         threading.Thread(target=chore, args=(settings, ledger, stop), name=chore.__name__)
