@@ -12,8 +12,11 @@ from sqlalchemy import select
 from orthanc_al.dicom import Peer
 from orthanc_al.ledger import Ledger, evidence, studies
 from orthanc_al.ledger.schema import procedure_steps
+from orthanc_al.ledger.schema import studies as study_rows
 from orthanc_al.receive import Listener
 from orthanc_al.spool import Spool
+from tests.support.pipeline import Pipeline
+from tests.support.radiographs import wrap
 from tests.support.wire import CT
 
 MPPS = "1.2.840.10008.3.1.2.3.3"
@@ -104,3 +107,26 @@ def test_a_step_of_two_studies_is_evidence_for_neither(ledger: Ledger, modality:
     assert _expected(ledger) is None
     with ledger.read() as connection:
         assert connection.execute(select(procedure_steps.c.instances)).scalar_one() == 4
+
+
+def test_a_whole_study_completes_as_soon_as_its_step_is_over(
+    ledger: Ledger, modality: Any, tmp_path: Path, grey: Any
+) -> None:
+    pipeline = Pipeline(ledger, tmp_path / "site", quiet_seconds=3600.0)
+    for image in (1, 2):
+        film = wrap(grey, 1, image=image)
+        film.save_as(tmp_path / "film.dcm", enforce_file_format=True)
+        pipeline.receive(tmp_path / "film.dcm")
+    study = str(film.StudyInstanceUID)
+    assert modality.send_n_create(_begun(study), MPPS, "1.5.1")[0].Status == 0x0000
+    pipeline.work()
+    assert _completion(ledger) is None  # for the modality is still at it
+    assert modality.send_n_set(_over(2), MPPS, "1.5.1")[0].Status == 0x0000
+    pipeline.work()
+    assert _completion(ledger) == "count"
+
+
+def _completion(ledger: Ledger) -> str | None:
+    with ledger.read() as connection:
+        found: str | None = connection.execute(select(study_rows.c.completion)).scalar_one()
+    return found

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 
 from orthanc_al.assemble import counting
 from orthanc_al.assemble.counting import SourceCounter
@@ -20,6 +21,8 @@ from orthanc_al.ledger import Ledger, instances, studies
 from orthanc_al.ledger.schema import studies as rows
 from orthanc_al.spool import Spool
 from tests.support.orthanc import Orthanc
+from tests.support.pipeline import Pipeline
+from tests.support.radiographs import wrap
 from tests.support.synthetic import ct_study
 from tests.support.wire import free_port, put_instance
 
@@ -119,3 +122,26 @@ def test_a_study_that_arrives_gets_its_count_once_and_again_when_it_grows(
         monkeypatch.setattr(counting, "_SETTLED_SECONDS", -2e11)
         counter.turn()
     assert asked == [STUDY, STUDY]
+
+
+def test_a_whole_study_completes_as_soon_as_its_source_says_that_all_is_here(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grey: Any
+) -> None:
+    monkeypatch.setattr(counting, "_SETTLED_SECONDS", -1.0)
+    pipeline = Pipeline(ledger, tmp_path / "site", quiet_seconds=3600.0)
+    with Source() as source:
+        peer = replace(source.peer, name="sender")
+        counter = SourceCounter(ledger, [peer], "US", threading.Event())
+        for image in range(1, 6):
+            wrap(grey, 1, image=image).save_as(tmp_path / "film.dcm", enforce_file_format=True)
+            pipeline.receive(tmp_path / "film.dcm")
+            pipeline.work()
+            counter.turn()
+            pipeline.work()
+            assert _completion(ledger) == ("count" if image == 5 else None)
+
+
+def _completion(ledger: Ledger) -> str | None:
+    with ledger.read() as connection:
+        found: str | None = connection.execute(select(rows.c.completion)).scalar_one()
+    return found
