@@ -121,6 +121,11 @@ def of_sop(connection: Connection, sop_instance_uid: str) -> list[KnownInstance]
     return _in_order(connection, instances.c.sop_instance_uid == sop_instance_uid)
 
 
+def known_among(connection: Connection, ids: Sequence[str]) -> set[str]:
+    """Return which of these ids the ledger knows."""
+    return _known_among(connection, instances.c.id, ids)
+
+
 def known_ids(connection: Connection) -> set[str]:
     """Return the ids of all instances."""
     return set(connection.execute(select(instances.c.id)).scalars())

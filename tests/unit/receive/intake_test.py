@@ -1,16 +1,16 @@
 """What is answered with 0x0000 is in the spool, and gets into the ledger whatever happens on the way."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from orthanc_al.dicom.command import StoreRequest
-from orthanc_al.domain import Origin
+from orthanc_al.domain import Instance, Origin
 from orthanc_al.ledger import Ledger, associations, instances
 from orthanc_al.ledger.schema import associations as association_rows
-from orthanc_al.receive import Intake, Recorder, Session, recorder, recover
+from orthanc_al.receive import Intake, Recorder, Session, recorder, recover, recovery
 from orthanc_al.receive.recovery import missing
 from orthanc_al.spool import Spool, own_instance_id
 from tests.support.wire import CT, EXPLICIT, data_set, states, until
@@ -200,6 +200,29 @@ def test_recovery_goes_on_past_a_damaged_file(ledger: Ledger, spool: Spool) -> N
         writer.commit()
     assert recover(spool, ledger, ["pacs"]) == 1
     assert missing(spool, ledger) == {"0" * 32}
+
+
+def test_a_lost_ledger_is_rebuilt_by_few_transactions_but_for_what_it_can_not_hold(
+    ledger: Ledger, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recovery, "_AT_ONCE", 4)
+    for number in range(11):
+        with spool.open_writer(CT, f"1.2.{number}", EXPLICIT, ORIGIN) as writer:
+            writer.commit()
+    real = instances.add_all
+    sizes: list[int] = []
+
+    def add_all(connection: object, arrived: Sequence[tuple[Instance, Origin]], to: object) -> int:
+        sizes.append(len(arrived))
+        if any(one.sop_instance_uid == "1.2.7" for one, _ in arrived):
+            raise IntegrityError("INSERT", {}, Exception("value too long"))
+        return real(connection, arrived, to)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(instances, "add_all", add_all)
+    assert recover(spool, ledger, ["pacs"]) == 10
+    assert len(missing(spool, ledger)) == 1
+    assert sorted(sizes)[-3:] == [3, 4, 4]
+    assert recover(spool, ledger, ["pacs"]) == 0
 
 
 def test_an_association_that_the_ledger_knows_already_keeps_no_instance_out(
