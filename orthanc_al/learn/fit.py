@@ -13,7 +13,7 @@ from orthanc_al.domain import Grouping, group_of
 from orthanc_al.inference.manifest import Groups, GroupThresholds
 from orthanc_al.learn.finding_model import Borders, FindingModel
 from orthanc_al.learn.snapshot import Cases, Role, Snapshot
-from orthanc_al.methods.calibration import fit_calibrator
+from orthanc_al.methods.calibration import FITTED_HEAD, Prior, fit_calibrator
 from orthanc_al.methods.conformal import high_threshold, low_threshold
 from orthanc_al.methods.head import fit_head
 
@@ -54,14 +54,18 @@ def refit(snapshot: Snapshot, anchor: FindingModel) -> FindingModel:
 
 
 def recalibrate(snapshot: Snapshot, model: FindingModel, anchor: FindingModel) -> FindingModel:
-    """Return the model with a calibrator from the audit, drawn towards the factory's.
+    """Return the model with a calibrator from the audit.
 
-    Without audit labels of its fold it is the factory's calibrator.
+    Of the factory's own head it is drawn towards the factory's calibrator, which it is without audit labels;
+    of a head that the site's reads were fitted to, towards the head's own probabilities.
     """
     audit = snapshot.select(model.name, Role.CALIBRATION)
-    return replace(
-        model, calibrator=fit_calibrator(_logits(model, audit), audit.labels, centre=anchor.calibrator)
-    )
+    prior = Prior(anchor.calibrator) if _same_head(model, anchor) else FITTED_HEAD
+    return replace(model, calibrator=fit_calibrator(_logits(model, audit), audit.labels, prior=prior))
+
+
+def _same_head(one: FindingModel, other: FindingModel) -> bool:
+    return np.array_equal(one.weight, other.weight) and bool(one.bias == other.bias)
 
 
 def set_borders(

@@ -2,7 +2,7 @@
 
 Platt, Probabilistic outputs for support vector machines, 1999. A site's first 80 audit labels hold
 some 8 positives: fitted freely, two parameters then double the negative log likelihood, so both are drawn
-towards a = 1, b = 0, or towards the calibrator that is in use. With a > 0 no calibration re-orders cases.
+towards what is known before (`Prior`). With a > 0 no calibration re-orders cases.
 """
 
 from dataclasses import dataclass
@@ -13,12 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
 Vector = NDArray[np.float64]
-
-SLOPE_PRECISION: Final = 4.0
-"""Precision of the normal prior on ln a: a is within a factor of e of its centre in 95 %."""
-
-OFFSET_PRECISION: Final = 0.25
-"""Precision of the normal prior on b: prevalence may differ by some 4 on the logit scale."""
 
 _STEPS: Final = 100
 _TOLERANCE: Final = 1e-12
@@ -52,12 +46,35 @@ class Calibrator:
         return np.asarray(self.slope * np.asarray(logits, np.float64) + self.offset)
 
 
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """What is known of a calibrator before its labels: ln a and b are normal, about those of ``centre``.
+
+    Attributes
+    ----------
+    slope_precision
+        Of ln a: with 4, a is within a factor of e of its centre in 95 %.
+    offset_precision
+        Of b: with .25, prevalence may differ by some 4 on the logit scale.
+    """
+
+    centre: Calibrator = Calibrator()
+    slope_precision: float = 4.0
+    offset_precision: float = 0.25
+
+
+FITTED_HEAD: Final = Prior(slope_precision=16.0, offset_precision=4.0)
+"""Of a head that was fitted to the site's own reads: its intercept has moved to the site, and its
+probabilities are nearly right. Drawn towards the factory's calibrator, the change of prevalence would be
+made twice."""
+
+
 def fit_calibrator(
     logits: ArrayLike,
     labels: ArrayLike,
     *,
     sample_weight: ArrayLike | None = None,
-    centre: Calibrator | None = None,
+    prior: Prior | None = None,
 ) -> Calibrator:
     """Return the calibrator of highest penalised likelihood.
 
@@ -69,8 +86,8 @@ def fit_calibrator(
         0 or 1, shape (n,).
     sample_weight
         How many cases a row stands for, shape (n,); 1 by default.
-    centre
-        What the fit is drawn towards; slope 1 and offset 0 by default.
+    prior
+        What the fit is drawn towards, and how strongly; weakly towards slope 1 and offset 0 by default.
 
     Raises
     ------
@@ -78,19 +95,18 @@ def fit_calibrator(
         Shapes don't agree, a logit is not finite, a label is not 0 or 1, or a weight is negative.
     """
     x, y, w = _checked(logits, labels, sample_weight)
-    towards = centre or Calibrator()
-    prior = np.array([np.log(towards.slope), towards.offset])
-    theta = prior.copy()  # (ln a, b)
-    value, gradient, curvature = _objective(theta, prior, x, y, w)
+    known = prior or Prior()
+    theta = np.array([np.log(known.centre.slope), known.centre.offset])  # (ln a, b)
+    value, gradient, curvature = _objective(theta, known, x, y, w)
     for _ in range(_STEPS):
         step = np.linalg.solve(curvature, gradient)
         if gradient @ step < _TOLERANCE:
             break
         size = 1.0
-        while _objective(theta - size * step, prior, x, y, w)[0] > value and size > _TOLERANCE:
+        while _objective(theta - size * step, known, x, y, w)[0] > value and size > _TOLERANCE:
             size /= 2.0
         theta = theta - size * step
-        value, gradient, curvature = _objective(theta, prior, x, y, w)
+        value, gradient, curvature = _objective(theta, known, x, y, w)
     return Calibrator(float(np.exp(theta[0])), float(theta[1]))
 
 
@@ -144,7 +160,7 @@ def _checked(
 
 
 def _objective(
-    theta: Vector, prior: Vector, x: Vector, y: Vector, w: Vector
+    theta: Vector, prior: Prior, x: Vector, y: Vector, w: Vector
 ) -> tuple[float, Vector, NDArray[np.float64]]:
     """Return the penalised negative log likelihood at (ln a, b), its gradient and a curvature.
 
@@ -153,8 +169,8 @@ def _objective(
     """
     scaled = np.exp(np.clip(theta[0], -20.0, 20.0)) * x
     z = scaled + theta[1]
-    away = theta - prior
-    precision = np.array([SLOPE_PRECISION, OFFSET_PRECISION])
+    away = theta - np.array([np.log(prior.centre.slope), prior.centre.offset])
+    precision = np.array([prior.slope_precision, prior.offset_precision])
     value = float(w @ (np.logaddexp(0.0, z) - y * z) + 0.5 * precision @ away**2)
     p = expit(z)
     residual, information = w * (p - y), w * p * (1.0 - p)

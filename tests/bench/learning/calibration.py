@@ -6,6 +6,7 @@ from typing import Final
 import numpy as np
 
 from orthanc_al.methods.calibration import (
+    FITTED_HEAD,
     Calibrator,
     expected_calibration_error,
     fit_calibrator,
@@ -61,9 +62,7 @@ def _one_calibration(here: World) -> tuple:
     many = min(AUDIT_LABELS, len(order) // 2)  # a small pool has to leave something to be asked about
     audited, rest = here.pool.rows(order[:many]), here.pool.rows(order[many:])
     head, _ = _adapted(replace(here, pool=rest))
-    calibrator = fit_calibrator(
-        head.logits(audited.embeddings), audited.labels, centre=here.factory.calibrator
-    )
+    calibrator = fit_calibrator(head.logits(audited.embeddings), audited.labels, prior=FITTED_HEAD)
     logits = head.logits(here.test.embeddings)
     p, raw = calibrator.probability(logits), Calibrator().probability(logits)
     y, w = here.test.labels, here.weights

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from orthanc_al.methods.acquisition import Pool, Strategy
-from orthanc_al.methods.calibration import Calibrator, fit_calibrator
+from orthanc_al.methods.calibration import FITTED_HEAD, Calibrator, Prior, fit_calibrator
 from orthanc_al.methods.delong import auc
 from orthanc_al.methods.head import Head, fit_head
 from tests.bench.learning.service_rule import ServiceRule
@@ -116,8 +116,9 @@ def fitted(world: World, cases: Cases, *, averaged: bool) -> Head:
 
 
 def calibrated(head: Head, audited: Cases, world: World) -> Calibrator:
-    """Return the calibrator of a night, drawn towards the factory's."""
-    return fit_calibrator(head.logits(audited.embeddings), audited.labels, centre=world.factory.calibrator)
+    """Return the calibrator of a night, as `orthanc_al.learn.fit.recalibrate` makes it."""
+    prior = Prior(world.factory.calibrator) if head is world.factory.head else FITTED_HEAD
+    return fit_calibrator(head.logits(audited.embeddings), audited.labels, prior=prior)
 
 
 def view_of(

@@ -8,9 +8,9 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from orthanc_al.methods.calibration import (
-    OFFSET_PRECISION,
-    SLOPE_PRECISION,
+    FITTED_HEAD,
     Calibrator,
+    Prior,
     expected_calibration_error,
     fit_calibrator,
     negative_log_likelihood,
@@ -31,19 +31,21 @@ def test_many_labels_find_the_truth() -> None:
 
 def test_no_label_keeps_the_centre() -> None:
     assert fit_calibrator([], []) == Calibrator()
-    assert fit_calibrator([], [], centre=Calibrator(0.5, -2.0)) == Calibrator(0.5, -2.0)
+    assert fit_calibrator([], [], prior=Prior(Calibrator(0.5, -2.0))) == Calibrator(0.5, -2.0)
 
 
-def test_the_fit_is_the_optimum_of_the_penalised_likelihood() -> None:
+@pytest.mark.parametrize("prior", [Prior(), FITTED_HEAD, Prior(Calibrator(1.5, -2.0), 1.0, 1.0)])
+def test_the_fit_is_the_optimum_of_the_penalised_likelihood(prior: Prior) -> None:
     logits, labels = sample(80, 0.5, -1.0, seed=4)
 
     def objective(theta: np.ndarray) -> float:
         z = np.exp(theta[0]) * logits + theta[1]
-        penalty = SLOPE_PRECISION * theta[0] ** 2 + OFFSET_PRECISION * theta[1] ** 2
+        away = theta[0] - np.log(prior.centre.slope), theta[1] - prior.centre.offset
+        penalty = prior.slope_precision * away[0] ** 2 + prior.offset_precision * away[1] ** 2
         return float((np.logaddexp(0, z) - labels * z).sum() + 0.5 * penalty)
 
     best = minimize(objective, np.zeros(2), tol=1e-12)
-    fitted = fit_calibrator(logits, labels)
+    fitted = fit_calibrator(logits, labels, prior=prior)
     assert [np.log(fitted.slope), fitted.offset] == pytest.approx(best.x, abs=1e-4)
 
 
@@ -53,6 +55,20 @@ def test_eight_positives_do_not_double_the_likelihood_s_loss() -> None:
     fitted = fit_calibrator(logits, np.repeat([0, 1], [72, 8]))
     assert 0.5 < fitted.slope < 5.0
     assert abs(fitted.offset) < 3.0
+
+
+def test_eighty_audits_hardly_spoil_a_head_whose_probabilities_are_true() -> None:
+    """Over many audits of 80, what the weak prior loses on new cases is more than halved."""
+    logits, labels = sample(20_000, 1.0, 0.0, seed=7)
+    own = negative_log_likelihood(Calibrator().probability(logits), labels)
+
+    def lost(prior: Prior) -> float:
+        audits = [sample(80, 1.0, 0.0, seed=100 + seed) for seed in range(40)]
+        fits = [fit_calibrator(*audit, prior=prior).probability(logits) for audit in audits]
+        return float(np.mean([negative_log_likelihood(p, labels) for p in fits])) - own
+
+    assert lost(FITTED_HEAD) < 0.02 * own
+    assert lost(FITTED_HEAD) < lost(Prior()) / 2
 
 
 def test_contradicting_labels_never_turn_the_order_around() -> None:
