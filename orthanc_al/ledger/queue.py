@@ -9,9 +9,9 @@ one takes the job.
 import random
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, or_, select, text, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, delete, func, or_, select, text, update
 
 from orthanc_al.errors import LeaseLostError
 from orthanc_al.ledger.engine import Ledger, upsert
@@ -127,10 +127,16 @@ class WorkQueue:
 
     def claim(self, steps: Collection[Step]) -> Job | None:
         """Take the job of ``steps`` that has waited longest beyond its time, or None where none is due."""
-        names = [step.value for step in steps]
+        with self._ledger.read() as connection:  # most polls find nothing and must not take the write lock
+            if connection.execute(self._due(steps)).first() is None:
+                return None
+        with self._ledger.write() as connection:
+            return self._take(connection, steps)
+
+    def _due(self, steps: Collection[Step]) -> Select[Any]:
         time = self._clock()
         due = and_(
-            jobs.c.step.in_(names),
+            jobs.c.step.in_([step.value for step in steps]),
             or_(
                 and_(jobs.c.state == "ready", _has_come(jobs.c.run_at, time)),
                 # Made in the future, and never tried: the clock was set back since.
@@ -142,27 +148,25 @@ class WorkQueue:
                 and_(jobs.c.state == "running", _has_come(jobs.c.lease_until, time)),
             ),
         )
-        pick = select(jobs).where(due).order_by(jobs.c.run_at, jobs.c.id).limit(1)
-        with self._ledger.read() as connection:  # most polls find nothing and must not take the write lock
-            if connection.execute(pick).first() is None:
-                return None
-        with self._ledger.write() as connection:
-            row = connection.execute(pick.with_for_update(skip_locked=True)).mappings().first()
-            if row is None:
-                return None
-            if row["attempts"] >= MAX_ATTEMPTS:  # each try so far ended with its process
-                _quarantine(connection, row["id"], "the process that ran it died, each time")
-                return None
-            connection.execute(
-                update(jobs)
-                .where(jobs.c.id == row["id"])
-                .values(
-                    state="running",
-                    attempts=row["attempts"] + 1,
-                    lease_owner=self._owner,
-                    lease_until=time + self._lease,
-                )
+        return select(jobs).where(due).order_by(jobs.c.run_at, jobs.c.id).limit(1)
+
+    def _take(self, connection: Connection, steps: Collection[Step]) -> Job | None:
+        row = connection.execute(self._due(steps).with_for_update(skip_locked=True)).mappings().first()
+        if row is None:
+            return None
+        if row["attempts"] >= MAX_ATTEMPTS:  # each try so far ended with its process
+            _quarantine(connection, row["id"], "the process that ran it died, each time")
+            return None
+        connection.execute(
+            update(jobs)
+            .where(jobs.c.id == row["id"])
+            .values(
+                state="running",
+                attempts=row["attempts"] + 1,
+                lease_owner=self._owner,
+                lease_until=self._clock() + self._lease,
             )
+        )
         return Job(row["id"], Step(row["step"]), row["subject"], row["attempts"] + 1, self._owner)
 
     def extend(self, job: Job) -> None:
@@ -179,8 +183,16 @@ class WorkQueue:
             )
             _check(held.rowcount, job)
 
-    def finish(self, job: Job, outcome: Outcome) -> None:
-        """Write the outcome, end the job and add the jobs that follow: all of it or nothing.
+    def finish(self, job: Job, outcome: Outcome, then: Collection[Step] = ()) -> Job | None:
+        """Write the outcome, end the job, add the jobs that follow and take the next one: all or nothing.
+
+        One transaction where two would be two waits for the disk: of a film's way through the queue they
+        were a third.
+
+        Parameters
+        ----------
+        then
+            As `claim`'s ``steps``; empty: no job is taken.
 
         Raises
         ------
@@ -193,6 +205,7 @@ class WorkQueue:
             for step in successors(job.step, outcome.name):
                 subject = outcome.subjects.get(step, job.subject)
                 enqueue(connection, step, subject, outcome.run_at.get(step, self._clock()))
+            return self._take(connection, then) if then else None
 
     def fail(self, job: Job, error: str, *, retryable: bool, passes: bool = False) -> bool:
         """Put a failed job back with backoff and jitter, or into quarantine; return whether the latter.

@@ -49,25 +49,35 @@ class Worker:
         self._stages = stages
         self._held_back = held_back
         self._in_hand: Job | None = None
+        self._next: Job | None = None  # taken when the last one ended
 
-    def run_once(self) -> bool:
+    def run_once(self, *, and_on: bool = False) -> bool:
         """Do one job that is due; return whether there was one.
 
         Where the ledger could not be told what came of the last one, that job is given back first, so that
         nobody waits for the end of its lease.
+
+        Parameters
+        ----------
+        and_on
+            Take the job that is done next in the transaction that ends this one.
         """
         if self._in_hand is not None:
             self._failed(self._in_hand, "the ledger could not be written", retryable=True, passes=True)
-        self._in_hand = self._queue.claim(set(self._stages) - set(self._held_back()))
+        self._in_hand, self._next = self._next or self._queue.claim(self._open()), None
         if self._in_hand is None:
             return False
-        self._do(self._in_hand)
+        self._next = self._do(self._in_hand, self._open() if and_on else frozenset())
         self._in_hand = None
         return True
 
-    def _do(self, job: Job) -> None:
+    def _open(self) -> Collection[Step]:
+        return set(self._stages) - set(self._held_back())
+
+    def _do(self, job: Job, then: Collection[Step]) -> Job | None:
+        """Do a job; return the next one, of ``then``, where one was taken."""
         try:
-            self._queue.finish(job, self._stages[job.step].run(job))
+            return self._queue.finish(job, self._stages[job.step].run(job), then)
         except LeaseLostError as error:
             _log.warning("lease_lost", step=job.step, subject=job.subject, error=str(error))
         except OrthancAlError as error:
@@ -75,12 +85,13 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - a named border: one bad study must not stop the worker
             _log.error("step_crashed", step=job.step, subject=job.subject, exc_info=True)
             self._failed(job, f"{type(error).__name__}: {error}", retryable=True)
+        return None
 
     def run(self, stop: threading.Event) -> None:
-        """Do jobs until ``stop`` is set; the job in hand is finished first."""
-        while not stop.is_set():
+        """Do jobs until ``stop`` is set; the jobs in hand are finished first."""
+        while self._next is not None or not stop.is_set():
             try:
-                if not self.run_once():
+                if not self.run_once(and_on=not stop.is_set()):
                     self._ledger.wait_for_change(_IDLE_SECONDS)
             except SQLAlchemyError as error:  # locked for long, or its disk is full: it may pass
                 _log.error("ledger_not_reached", error=str(error))

@@ -73,6 +73,16 @@ def aggregate(
     return made
 
 
+def looks_urgent(scores: Sequence[ImageScore], package: ModelPackage) -> bool:
+    """Whether an image by itself is above the border of the high tier, or of a positive where it has none."""
+    for number, entry in enumerate(package.manifest.findings):
+        high = entry.thresholds.high
+        border = entry.thresholds.operating if high is None else high
+        if any(entry.calibrator.probability(float(score.logits[number])) >= border for score in scores):
+            return True
+    return False
+
+
 def _by_series(scores: Sequence[ImageScore], series: Mapping[str, str]) -> list[list[ImageScore]]:
     groups: dict[str, list[ImageScore]] = {}
     for score in sorted(scores, key=lambda score: (score.instance_id, score.frame)):

@@ -8,13 +8,13 @@ from sqlalchemy import Connection
 from orthanc_al.domain import ImageScore, Study, StudyState
 from orthanc_al.errors import InstanceError, SpoolFileError
 from orthanc_al.inference.running import RunningModel
-from orthanc_al.ledger import Job, Ledger, Outcome, instances, predictions, shadow, studies
+from orthanc_al.ledger import Job, Ledger, Outcome, haste, instances, predictions, shadow, studies
 from orthanc_al.ledger.instances import KnownInstance
 from orthanc_al.ledger.predictions import ScoredImage, StoredPrediction
 from orthanc_al.methods.urgency import Targets, unscored_read_by
 from orthanc_al.observe import Clock, logger, now
 from orthanc_al.pipeline import Step
-from orthanc_al.score.aggregate import aggregate
+from orthanc_al.score.aggregate import aggregate, looks_urgent
 from orthanc_al.score.champions import Champions, SpooledImage
 from orthanc_al.score.match import ModelUse, is_eager, no_study_match, reason_for_none
 from orthanc_al.score.series import arrange
@@ -23,6 +23,11 @@ _SHADOW_WAITS = 5.0
 """Seconds that a candidate in shadow lets the studies that wait for a place go first."""
 
 _REASON = 500
+_PIXEL_STEPS = (Step.SCORE_IMAGE, Step.SCORE)
+_HEAD_START = 900.0
+"""Seconds that a study goes ahead of others once one of its images looks urgent, the default target of the
+highest tier: what waits longer than that is not overtaken."""
+
 _PACKAGE_WAITS = 30.0
 """Seconds after which a study looks again whether the package that it waits for can be run."""
 
@@ -44,20 +49,34 @@ class ScoreImageStage:
             return Outcome("later")
         image = self._scorer.image(known)
         scored: list[ScoredImage] = []
+        urgent = False
         try:
             for use in self._scorer.uses:
-                scored += self._score(use, image)
+                made, looks_it = self._score(use, image)
+                scored += made
+                urgent |= looks_it
         except InstanceError as error:
             return _unusable(known, str(error))
         if not scored:
             return Outcome("later")
-        return Outcome("scored", lambda connection: predictions.put_image_scores(connection, scored))
+        study = known.instance.study_instance_uid or ""
 
-    def _score(self, use: ModelUse, image: SpooledImage) -> list[ScoredImage]:
+        def write(connection: Connection) -> None:
+            predictions.put_image_scores(connection, scored)
+            if urgent:
+                haste.hasten(connection, _PIXEL_STEPS, study, _HEAD_START, now())
+
+        return Outcome("scored", write)
+
+    def _score(self, use: ModelUse, image: SpooledImage) -> tuple[list[ScoredImage], bool]:
+        """Return the scores of an image by one model, and whether they look urgent."""
         model = self._scorer.champion(use)
         if model is None or not is_eager(image.known.instance.modality or "", model.package.manifest):
-            return []
-        return self._scorer.score(image, model) if self._scorer.no_match(use, model, image) is None else []
+            return [], False
+        if self._scorer.no_match(use, model, image) is not None:
+            return [], False
+        made = self._scorer.score(image, model)
+        return made, looks_urgent([one.score for one in made], model.package)
 
 
 @dataclass(slots=True)

@@ -311,3 +311,28 @@ def test_each_job_has_its_effect_once_though_workers_are_killed(ledger: Ledger) 
     with ledger.read() as connection:
         assert facts.get(connection, "done") == str(total)
         assert not counts(connection)
+
+
+def test_the_next_job_is_taken_in_the_transaction_that_ends_the_last(ledger: Ledger) -> None:
+    queue = WorkQueue(ledger, "a")
+    put(ledger, Step.ASSEMBLE, "1", 1.0)
+    put(ledger, Step.ASSEMBLE, "2", 2.0)
+    first = queue.claim({Step.ASSEMBLE})
+    second = queue.finish(first, Outcome("unchanged"), {Step.ASSEMBLE})
+    assert (first.subject, second.subject, second.attempts) == ("1", "2", 1)
+    assert WorkQueue(ledger, "b").claim({Step.ASSEMBLE}) is None
+    assert queue.finish(second, Outcome("unchanged"), {Step.ASSEMBLE}) is None
+    assert waiting(ledger) == 0
+
+
+def test_where_ending_a_job_fails_none_is_taken(ledger: Ledger) -> None:
+    clock = Clock()
+    slow, quick = (WorkQueue(ledger, owner, 10.0, clock) for owner in "ab")
+    put(ledger, Step.ASSEMBLE, "1")
+    put(ledger, Step.ASSEMBLE, "2", 1.0)
+    job = slow.claim({Step.ASSEMBLE})
+    clock.time += 20.0
+    assert quick.claim({Step.ASSEMBLE}) is not None
+    with pytest.raises(LeaseLostError):
+        slow.finish(job, Outcome("unchanged"), {Step.ASSEMBLE})
+    assert quick.claim({Step.ASSEMBLE}).subject == "2"

@@ -25,7 +25,8 @@ from orthanc_al.settings import Settings
 from orthanc_al.triage import TriageStage
 
 _LEASE: Final = 300.0
-_WORKERS: Final = 2
+# One more than there are cores: while one waits for the disk, the others have them.
+_WORKERS: Final = min((os.cpu_count() or 1) + 1, 17)
 _LOOK_AGAIN_SECONDS: Final = 30.0
 # Scoring takes every core that there is: the wire comes before it, and the learner (10) after it.
 _NICENESS: Final = 5

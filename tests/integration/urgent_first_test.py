@@ -1,0 +1,67 @@
+"""What looks urgent from its first images is scored before what came earlier and does not."""
+
+from pathlib import Path
+
+import numpy as np
+from sqlalchemy import select, update
+
+from orthanc_al.domain.criteria import Criteria
+from orthanc_al.ledger import Ledger, enqueue, haste
+from orthanc_al.ledger.schema import instances, jobs
+from orthanc_al.pipeline import Step
+from orthanc_al.score.match import ModelUse
+from tests.support.pipeline import Pipeline
+from tests.support.synthetic import film
+from tests.support.tiny_package import tiny_package
+
+
+def _order(ledger: Ledger) -> list[str]:
+    with ledger.read() as connection:
+        return list(connection.execute(select(jobs.c.subject).order_by(jobs.c.run_at, jobs.c.id)).scalars())
+
+
+def test_the_rest_of_a_study_is_moved_forward_once_and_never_beyond_its_head_start(ledger: Ledger) -> None:
+    steps = (Step.SCORE_IMAGE, Step.SCORE)
+    with ledger.write() as connection:
+        for subject, created in (("old", 0.0), ("a", 500.0), ("b", 600.0)):
+            enqueue(connection, Step.SCORE, subject, created)
+        enqueue(connection, Step.ASSEMBLE, "b", 9000.0)
+        for subject, created in (("old", 0.0), ("a", 500.0), ("b", 600.0)):
+            connection.execute(update(jobs).where(jobs.c.subject == subject).values(created_at=created))
+        for _ in range(3):
+            haste.hasten(connection, steps, "b", 300.0, 1000.0)
+    assert _order(ledger) == ["old", "b", "a", "b"]  # what waits for its quiet time goes on to wait
+
+
+def test_an_urgent_image_brings_its_study_to_the_front(ledger: Ledger, tmp_path: Path) -> None:
+    pipeline = Pipeline(ledger, tmp_path, ModelUse("tiny", Criteria(("DX",))), quiet_seconds=60.0)
+    pipeline.install(tiny_package(tmp_path / "package", high=0.0))  # everything looks urgent
+    random = np.random.default_rng(0)
+    images = [film(random, 64, 64, 16) for _ in range(3)]
+    images[2].StudyInstanceUID = images[0].StudyInstanceUID
+    for number, image in enumerate(images):
+        image.save_as(tmp_path / f"{number}.dcm", enforce_file_format=True)
+        pipeline.receive(tmp_path / f"{number}.dcm")
+    while True:  # all headers first, as a backlog has it
+        with ledger.read() as connection:
+            if not connection.execute(select(jobs).where(jobs.c.step == "arrive")).first():
+                break
+        assert pipeline.worker.run_once()
+    with ledger.write() as connection:
+        for position, image in enumerate(images):
+            wanted = select(instances.c.id).where(instances.c.sop_instance_uid == image.SOPInstanceUID)
+            connection.execute(
+                update(jobs)
+                .where(jobs.c.step == "score_image", jobs.c.subject.in_(wanted))
+                .values(run_at=float(position + 1), created_at=1e9)
+            )
+        connection.execute(update(jobs).where(jobs.c.step == "score_image").values(created_at=500.0))
+    assert pipeline.worker.run_once()  # the first image of the first study
+    with ledger.read() as connection:
+        (first, *_) = connection.execute(
+            select(instances.c.sop_instance_uid)
+            .join(jobs, jobs.c.subject == instances.c.id)
+            .where(jobs.c.step == "score_image")
+            .order_by(jobs.c.run_at)
+        ).scalars()
+    assert first == images[2].SOPInstanceUID
