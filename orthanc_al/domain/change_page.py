@@ -59,7 +59,7 @@ def _judgement(record: Mapping[str, Any]) -> Iterator[str]:
     for finding, rate in data["worst_miss_rate"].items():
         yield from (
             "",
-            f"If each unread audit that ranks low had {finding}, {rate:.1%} of positives would be missed.",
+            f"If each unread audit had {finding} and ranked low, {rate:.1%} of positives would be missed.",
         )
     if data["left_out"]:
         yield from ("", "Left out, since no night can use them:", "")

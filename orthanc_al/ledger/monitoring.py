@@ -1,7 +1,8 @@
 """What the monitor looks at, and what it saw.
 
-It looks at all studies, blind ones among them, and at days that are over alone: what it shows are figures of
-a whole day and never of a study.
+It looks at days that are over alone, and shows figures of a whole day, never of a study. Audits whose read is
+not signed yet are left out: who knows the other studies of a day could tell from its figures what they hide.
+They are drawn by chance, so that what is left is as it would have been with them.
 """
 
 from collections.abc import Collection, Sequence
@@ -9,9 +10,10 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, and_, func, select
+from sqlalchemy import Connection, and_, exists, func, select
 
 from orthanc_al.domain import ReadValue
+from orthanc_al.ledger.curtain import AUDIT
 from orthanc_al.ledger.engine import upsert
 from orthanc_al.ledger.predictions import unpack
 from orthanc_al.ledger.schema import monitor_points, predictions, reads, selections
@@ -109,13 +111,19 @@ def first_scored_at(connection: Connection, digests: Collection[str]) -> float |
 
 
 def scored(connection: Connection, digests: Collection[str], since: float, until: float) -> list[Scored]:
-    """Return the studies that packages of one backbone scored in a span, each once."""
+    """Return the studies that packages of one backbone scored in a span, each once; no blind audit."""
+    blind = exists().where(
+        selections.c.study_instance_uid == predictions.c.study_instance_uid,
+        selections.c.kind == AUDIT,
+        selections.c.signed_at.is_(None),
+    )
     query = (
         select(predictions.c.study_instance_uid, predictions.c.embedding, predictions.c.ood)
         .where(
             predictions.c.model_digest.in_(digests),
             predictions.c.scored_at >= since,
             predictions.c.scored_at < until,
+            ~blind,
         )
         .order_by(predictions.c.id)
     )

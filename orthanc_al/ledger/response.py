@@ -67,13 +67,13 @@ class Response:
         return self.unread_share <= share and all(one.unread_share <= share for one in low)
 
     def worst_miss_rate(self, finding: str) -> float:
-        """Return the miss rate if every unread audit that was ranked low had the finding."""
+        """Return the miss rate if every unread audit had the finding and were ranked low."""
         own = [one for one in self.tiers if one.finding == finding]
         low = [one for one in own if one.tier == Tier.LOW.value]
         return worst_miss_rate(
             missed=sum(one.positives for one in low),
             positives=sum(one.positives for one in own),
-            unread_low=sum(one.drawn - one.answered for one in low),
+            unread=sum(one.drawn - one.answered for one in own),
         )
 
 

@@ -1,10 +1,10 @@
 """What audits that nobody read can hide, at worst (Manski, American Economic Review 80:319, 1990)."""
 
 
-def worst_miss_rate(*, missed: int, positives: int, unread_low: int) -> float:
-    """Return the largest miss rate that the unread audits allow: as if all that rank low had the finding.
+def worst_miss_rate(*, missed: int, positives: int, unread: int) -> float:
+    """Return the largest miss rate that unread audits allow: as if all had the finding and ranked low.
 
-    Unread ones of other tiers only make it smaller, had they the finding, so the worst is that they have not.
+    Which of them do rank low is not asked: a figure that told it would lift the curtain before them.
 
     Parameters
     ----------
@@ -12,8 +12,8 @@ def worst_miss_rate(*, missed: int, positives: int, unread_low: int) -> float:
         Audits with the finding that rank low.
     positives
         Audits with the finding, the missed ones among them.
-    unread_low
-        Unread audits that rank low.
+    unread
+        Audits that nobody read, of all tiers.
 
     Returns
     -------
@@ -25,7 +25,7 @@ def worst_miss_rate(*, missed: int, positives: int, unread_low: int) -> float:
     ValueError
         A count is negative, or more were missed than there are positives.
     """
-    if not (0 <= missed <= positives and unread_low >= 0):
-        raise ValueError(f"{missed} missed of {positives} positives, {unread_low} unread")
-    most = positives + unread_low
-    return (missed + unread_low) / most if most else 0.0
+    if not (0 <= missed <= positives and unread >= 0):
+        raise ValueError(f"{missed} missed of {positives} positives, {unread} unread")
+    most = positives + unread
+    return (missed + unread) / most if most else 0.0

@@ -1,6 +1,7 @@
 """What the monitor looks at: the live package, samples of studies, and the audited cases that count."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -16,16 +17,24 @@ from orthanc_al.ledger.selections import AUDIT
 from orthanc_al.monitor.watch import Head, Sample
 
 _MOST_STUDIES: Final = 2000
+_TRAINS: Final = "train"
 
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """The live package, as far as the monitor needs it."""
+    """The live package, as far as the monitor needs it.
+
+    Attributes
+    ----------
+    made_at
+        Seconds since 1970; what arrived before may have had a part in it. 0 for a factory's: nothing had.
+    """
 
     package: ModelPackage
     heads: tuple[Head, ...]
     family: frozenset[str]
     retrained: bool
+    made_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +60,8 @@ def live_package(connection: Connection, name: str) -> Live:
         raise ModelError(f"No package of {name} is live; the configuration names none of that name.")
     package = load_package(champion.folder)
     family = models.family(connection, champion.ref.digest)
-    return Live(package, heads_of(package), family, champion.origin != "factory")
+    retrained = champion.origin != "factory"
+    return Live(package, heads_of(package), family, retrained, champion.created_at if retrained else 0.0)
 
 
 def heads_of(package: ModelPackage) -> tuple[Head, ...]:
@@ -82,13 +92,21 @@ def sample(studies: list[Scored]) -> Sample:
     )
 
 
-def audits_of(cases: list[LabelledCase], finding: str) -> list[LabelledCase]:
-    """Return the blind audited cases of a finding in the order of arrival, of each patient the first."""
+def audits_of(cases: list[LabelledCase], finding: str, folds: Mapping[str, str]) -> list[LabelledCase]:
+    """Return the blind audited cases of a finding in the order of arrival, of each patient the first.
+
+    Parameters
+    ----------
+    folds
+        What patients serve for, by key: who has trained judges nothing, and who was merged has one fold.
+    """
     own = sorted(
         (case for case in cases if case.finding == finding and case.kind == AUDIT and not case.ai_shown),
         key=lambda case: (case.arrived_at, case.study_instance_uid),
     )
     first: dict[str, LabelledCase] = {}
     for case in own:
-        first.setdefault(case.patient_key, case)
+        fold = folds.get(case.patient_key, case.fold)
+        if fold != _TRAINS:
+            first.setdefault(case.patient_key, replace(case, fold=fold))
     return list(first.values())

@@ -1,6 +1,7 @@
 """How good the live model is on the studies that nobody chose, and how far readers agree with it."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from math import sqrt
 from typing import Final
 
@@ -8,6 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
 
+from orthanc_al.domain import Grouping, group_of
+from orthanc_al.inference.manifest import Thresholds
 from orthanc_al.ledger.learning import LabelledCase
 from orthanc_al.ledger.monitoring import Point, ReadBeside
 from orthanc_al.methods.automation_bias import automation_bias
@@ -20,16 +23,46 @@ _RESAMPLES: Final = 300
 _SEED: Final = 71
 
 
-def of_audit(head: Head, cases: Sequence[LabelledCase]) -> list[Point]:
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What the live package was made from, and how it ranks.
+
+    Attributes
+    ----------
+    made_at
+        Seconds since 1970: audits that arrived before may have had a part in it.
+    thresholds, groups
+        Its borders, and in each group of which studies the site asks for the guarantee.
+    """
+
+    made_at: float
+    thresholds: Thresholds
+    groups: Grouping
+
+    def unseen(self, cases: Sequence[LabelledCase], *folds: str) -> NDArray[np.bool_]:
+        """Return which cases can't have had a part in it by one of these folds, shape (n,)."""
+        return np.array([case.arrived_at >= self.made_at or case.fold not in folds for case in cases])
+
+    def ranks_low(self, cases: Sequence[LabelledCase], p: Vector) -> NDArray[np.bool_]:
+        """Return which cases of probabilities p (n,) are ranked low: never one outside of the domain."""
+        lows = [
+            self.thresholds.borders(self.groups, group_of(self.groups, case.attributes))[0] for case in cases
+        ]
+        inside = np.array([case.ood <= 1.0 for case in cases])
+        return np.asarray(inside & (p < np.array([-1.0 if low is None else low for low in lows])))
+
+
+def of_audit(head: Head, cases: Sequence[LabelledCase], basis: Basis) -> list[Point]:
     """Return positive rate, sensitivity, specificity, AUC, calibration gap and misses of one finding.
 
-    Each is Hajek's weighted mean by the logged propensities. The misses are counted on audits that the low
-    border was not made from (fold ``thresholds``).
+    Each is Hajek's weighted mean by the logged propensities, on audits that had no part in what it speaks of:
+    the gate chose the head by its fold, calibrator and operating threshold are from the fold ``calibration``,
+    the low border is from ``thresholds``.
 
     Parameters
     ----------
     cases
-        Blind audited cases of the finding, each patient once.
+        Blind audited cases of the finding, each patient once, with the fold that the patient has.
     """
     if not cases:
         return []
@@ -37,17 +70,19 @@ def of_audit(head: Head, cases: Sequence[LabelledCase]) -> list[Point]:
     y = np.array([case.present for case in cases])
     pi = np.array([case.propensity for case in cases])
     flagged = p >= head.operating
+    judges, calibrated = basis.unseen(cases, "gate"), basis.unseen(cases, "gate", "calibration")
+    sick, well = y & calibrated, ~y & calibrated
     points = [
         _share("positive_rate", head.name, y, pi, "share of audited studies with the finding"),
-        _share("sensitivity", head.name, flagged[y], pi[y], "at the operating threshold"),
-        _share("specificity", head.name, ~flagged[~y], pi[~y], "at the operating threshold"),
-        _gap(head.name, p - y, pi),
-        _auc(head.name, p, y, pi),
+        _share("sensitivity", head.name, flagged[sick], pi[sick], "at the operating threshold"),
+        _share("specificity", head.name, ~flagged[well], pi[well], "at the operating threshold"),
+        _gap(head.name, (p - y)[calibrated], pi[calibrated]),
+        _auc(head.name, p[judges], y[judges], pi[judges]),
     ]
-    if head.low is not None:
-        fresh = y & np.array([case.fold != "thresholds" for case in cases])
+    if basis.thresholds.has_low:
+        fresh = y & basis.unseen(cases, "thresholds")
         said = "positives that are ranked low, on audits that the border was not made from"
-        points.append(_share("miss_rate", head.name, (p < head.low)[fresh], pi[fresh], said))
+        points.append(_share("miss_rate", head.name, basis.ranks_low(cases, p)[fresh], pi[fresh], said))
     return [point for point in points if point is not None]
 
 
@@ -110,6 +145,8 @@ def _share(measure: str, finding: str, successes: NDArray[np.bool_], pi: Vector,
 
 def _gap(finding: str, gaps: Vector, pi: Vector) -> Point | None:
     """Return the mean of probability minus truth: 0 where the model is calibrated in the large."""
+    if not gaps.size:
+        return None
     low, high = _bootstrap(gaps.size, lambda rows: hajek_mean(gaps[rows], pi[rows]))
     said = "mean probability less share with the finding"
     return Point(
@@ -118,7 +155,7 @@ def _gap(finding: str, gaps: Vector, pi: Vector) -> Point | None:
 
 
 def _auc(finding: str, p: Vector, y: NDArray[np.bool_], pi: Vector) -> Point | None:
-    if y.all() or not y.any():
+    if y.all() or not y.any():  # no case at all among them
         return None
 
     def auc(rows: NDArray[np.int64]) -> float:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from orthanc_al.ledger import Job, Ledger, Outcome, learning, monitoring, response
 from orthanc_al.ledger.learning import LabelledCase
 from orthanc_al.ledger.monitoring import Point
+from orthanc_al.ledger.response import Response
 from orthanc_al.monitor import performance, watch
 from orthanc_al.monitor.guarantee import Evidence, Promise, standing
 from orthanc_al.monitor.looking import Live, Reference, audits_of, live_package, sample
@@ -128,8 +129,9 @@ class MonitorStage:
                 reason="share of the audits that gave no label in time",
             )
         )
+        folds = learning.folds(connection)
         for head in live.heads:
-            audits = audits_of(cases, head.name)
+            audits = audits_of(cases, head.name, folds)
             drifted = self._audit_drift(head, audits, since)
             doubt = next((one.reason for one in drifted if one.measure == "disease_mix" and one.alarm), "")
             entry = next(one for one in live.package.manifest.findings if one.name == head.name)
@@ -137,7 +139,10 @@ class MonitorStage:
                 entry.thresholds, live.retrained, answered, doubt, float(self._watch.window_days)
             )
             points += drifted
-            points += performance.of_audit(head, [case for case in audits if case.arrived_at >= since])
+            basis = performance.Basis(live.made_at, entry.thresholds, self._promise.groups)
+            lately = [case for case in audits if case.arrived_at >= since]
+            points += performance.of_audit(head, lately, basis)
+            points += _worst_case(head.name, answered)
             points += performance.of_readers(head, reads)
             points += standing(self._promise, head.name, audits, evidence, end)
         return points
@@ -214,6 +219,15 @@ def _compared(live: Live, reference: Sample, today: Sample, alpha: float) -> lis
         return []  # no numbers to compare: the share outside of the domain tells
     found = watch.embeddings(reference, today, alpha)
     return found + [point for head in live.heads for point in watch.scores(head, reference, today, alpha)]
+
+
+def _worst_case(finding: str, answered: Response) -> list[Point]:
+    """Return what the unread audits can hide at worst, once an audit is known to have the finding."""
+    known = sum(one.answered for one in answered.tiers if one.finding == finding)
+    if not known:
+        return []
+    said = "positives that would be missed, had each unread audit the finding and were ranked low"
+    return [Point("worst_miss_rate", answered.worst_miss_rate(finding), known, finding=finding, reason=said)]
 
 
 def _collecting(have: int, days: int) -> Point:

@@ -41,6 +41,7 @@ PERFORMANCE: Final = {
     "specificity": "Specificity",
     "auc": "AUC",
     "miss_rate": "Positives ranked low",
+    "worst_miss_rate": "Positives ranked low, at worst",
     "calibration_gap": "Calibration gap",
     "disagreement": "Readers disagree",
     "automation_bias": "Agreement more with the result in view",

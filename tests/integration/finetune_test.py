@@ -13,7 +13,10 @@ from orthanc_al.inference.package import load_package
 from orthanc_al.inference.session import Session
 from orthanc_al.learn import Guarantee, Plan, RetrainStage
 from orthanc_al.learn.finetune import fine_tuning
+from orthanc_al.learn.finetune.examples import validates
+from orthanc_al.learn.snapshot import Role, build
 from orthanc_al.ledger import Job, Ledger, learning, models, selections, training_cache
+from orthanc_al.ledger.response import Response
 from orthanc_al.ledger.schema import history_embeddings, predictions
 from orthanc_al.ledger.selections import AUDIT, QUERY, Selection
 from orthanc_al.ledger.training_cache import WantedInput
@@ -26,6 +29,7 @@ from tests.support.tiny_package import tiny_model, tiny_package
 pytestmark = pytest.mark.needs_torch
 torch = pytest.importorskip("torch")
 training = pytest.importorskip("orthanc_al.learn.finetune.training")
+without_validation = pytest.importorskip("orthanc_al.learn.finetune.night").without_validation
 onnx_network = pytest.importorskip("orthanc_al.learn.finetune.onnx_network")
 
 NIGHT = 1_800_000_000.0
@@ -81,9 +85,12 @@ class Site:
                     image = WantedInput(uid, f"patient-of-{uid}", "i" * 32, 1, "cxr")
                     training_cache.add(connection, image, f"{self.studies}.npy", "p 1", NIGHT)
 
-    def stage(self, *, plan: Plan = PLAN, folder: str = "models", finetune: bool = True) -> RetrainStage:
+    def stage(
+        self, *, plan: Plan = PLAN, folder: str = "models", finetune: bool = True, **recipe: float
+    ) -> RetrainStage:
         made = self.folder / folder
-        recipe = training.Recipe(rate=5e-4)  # a network of 64 weights bears more than one of millions
+        # A network of 64 weights bears more than one of millions.
+        recipe = training.Recipe(**{"rate": 5e-4, **recipe})
         cache = self.folder / "cache"
         network = fine_tuning(made, cache, GUARANTEE, plan, recipe=recipe) if finetune else None
         return RetrainStage(
@@ -197,6 +204,25 @@ def test_without_enough_inputs_it_says_so_and_tries_a_head(site: Site, capsys) -
     assert site.night() == "kept"
     assert "4 labelled training images are in the training cache" in capsys.readouterr().out
     assert site.record()["content"]["findings"][0]["proposals"][0]["change"] == "head"
+
+
+def test_a_network_that_no_epoch_betters_is_no_candidate_and_a_head_is_tried(site: Site, capsys) -> None:
+    """What it starts from has new heads already: that is a head's gain, and not the network's."""
+    site.read(QUERY, 80)
+    site.read(AUDIT, 240)
+    site.night(rate=1e3)  # every step leads astray
+    assert "network_gained_nothing" in capsys.readouterr().out
+    assert site.record()["content"]["findings"][0]["proposals"][0]["change"] == "head"
+
+
+def test_who_tells_when_to_stop_has_no_part_in_the_heads_that_training_starts_from(site: Site) -> None:
+    site.read(QUERY, 80)
+    with site.ledger.read() as connection:
+        cases = learning.labelled_cases(connection, models.family(connection, site.package.ref.digest))
+    made = build(site.package.ref.digest, cases, {}, {}, Response(0, 0), 0.2)
+    starts = without_validation(made).select(FINDING, Role.TRAIN).rows
+    assert 0 < len(starts) < 80
+    assert not any(validates(case.patient_key) for case in starts)
 
 
 def test_a_lost_input_costs_its_case_alone(site: Site) -> None:

@@ -1,5 +1,7 @@
 """The guarantee in plain words, and performance from the audit with its propensities."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,8 @@ from orthanc_al.ledger.learning import LabelledCase
 from orthanc_al.ledger.monitoring import ReadBeside
 from orthanc_al.ledger.response import Response
 from orthanc_al.monitor.guarantee import Evidence, Promise, standing
-from orthanc_al.monitor.performance import of_audit, of_readers, share_interval
+from orthanc_al.monitor.looking import audits_of
+from orthanc_al.monitor.performance import Basis, of_audit, of_readers, share_interval
 from orthanc_al.monitor.watch import Head
 
 DAY = 86400.0
@@ -17,6 +20,8 @@ NOW = 200 * DAY
 PROMISE = Promise(0.05, 0.10, Grouping.NONE, 0.2)
 HEAD = Head("pneumonia", np.array([1.0]), 0.0, 1.0, 0.0, 0.5, 0.9, 0.2)
 ANSWERED = Response(100, 95)
+FACTORY = Basis(0.0, Thresholds(operating=0.5, high=0.9, low=0.2), Grouping.NONE)
+MADE_HERE = replace(FACTORY, made_at=NOW)
 
 
 def case(number: int, present: bool, logit: float = 0.0, **what: object) -> LabelledCase:
@@ -51,6 +56,10 @@ def evidence(low: float | None = 0.05, **what: object) -> Evidence:
         "window_days": 90.0,
     }
     return Evidence(**{**given, **what})
+
+
+def replace_model(thresholds: Thresholds, groups: Groups) -> Thresholds:
+    return thresholds.model_copy(update={"groups": groups})
 
 
 def said(positives: int, standing_of: Evidence, promise: Promise = PROMISE):
@@ -112,16 +121,56 @@ def test_figures_of_the_audit_are_weighed_by_its_propensities() -> None:
     """Half of the audit was drawn ten times as densely; the weights undo that."""
     cases = [case(n, False, -3.0, propensity=0.5) for n in range(100)]
     cases += [case(1000 + n, True, 3.0 if n else -3.0, propensity=0.05) for n in range(10)]
-    found = {point.measure: point for point in of_audit(HEAD, cases)}
+    found = {point.measure: point for point in of_audit(HEAD, cases, FACTORY)}
     assert found["positive_rate"].value == pytest.approx(200 / 400)
     assert found["sensitivity"].value == pytest.approx(0.9)
     assert found["specificity"].value == 1.0
     assert found["auc"].low <= found["auc"].value <= found["auc"].high
     assert found["calibration_gap"].low < found["calibration_gap"].value < found["calibration_gap"].high
-    assert "miss_rate" not in found  # all of them are of the fold that the border was made from
-    fresh = of_audit(HEAD, [case(n, True, 3.0 if n else -3.0, fold="gate") for n in range(10)])
-    assert {point.measure: point for point in fresh}["miss_rate"].value == pytest.approx(0.1)
-    assert of_audit(HEAD, []) == []
+    assert of_audit(HEAD, [], FACTORY) == []
+
+
+def test_audits_that_had_a_part_in_the_package_do_not_judge_it() -> None:
+    def figures(cases: list[LabelledCase]) -> dict[str, int]:
+        return {point.measure: point.cases for point in of_audit(HEAD, cases, MADE_HERE)}
+
+    old = {
+        fold: [case(100 * number + n, n % 2 == 0, fold=fold, arrived_at=NOW - DAY) for n in range(10)]
+        for number, fold in enumerate(("calibration", "thresholds", "gate"))
+    }
+    assert figures(old["gate"]) == {"positive_rate": 10, "miss_rate": 5}
+    assert figures(old["calibration"]) == {"positive_rate": 10, "auc": 10, "miss_rate": 5}
+    assert "miss_rate" not in figures(old["thresholds"])
+    since = [replace(one, arrived_at=NOW) for part in old.values() for one in part]
+    assert figures(since) == {
+        "positive_rate": 30,
+        "sensitivity": 15,
+        "specificity": 15,
+        "calibration_gap": 30,
+        "auc": 30,
+        "miss_rate": 15,
+    }
+
+
+def test_a_miss_is_what_is_ranked_low_by_the_border_of_its_group_and_inside_of_the_domain() -> None:
+    own = (GroupThresholds(name="A", low=0.1, positives=50, negatives=9),)
+    basis = Basis(
+        0.0, replace_model(FACTORY.thresholds, Groups(by=Grouping.STATION, borders=own)), Grouping.STATION
+    )
+    cases = [
+        case(1, True, -3.0, station="A"),
+        case(2, True, -3.0, station="B"),  # has no border
+        replace(case(3, True, -3.0, station="A"), ood=1.5),
+        case(4, True, 3.0, station="A"),
+    ]
+    found = {point.measure: point for point in of_audit(HEAD, cases, basis)}
+    assert found["miss_rate"].value == pytest.approx(0.25)
+
+
+def test_who_has_trained_judges_nothing_and_a_merged_patient_has_one_fold() -> None:
+    cases = [case(1, True), case(2, True), case(3, True)]
+    found = audits_of(cases, "pneumonia", {"p1": "train", "p2": "gate"})
+    assert {one.patient_key: one.fold for one in found} == {"p2": "gate", "p3": "thresholds"}
 
 
 def test_the_interval_covers_as_often_as_it_says() -> None:

@@ -134,6 +134,17 @@ def test_days_with_few_studies_borrow_from_those_before(site: Site) -> None:
     assert seen["embedding_energy", ""].cases == 24
 
 
+def test_an_audit_that_nobody_signed_is_in_no_figure_of_its_day(site: Site) -> None:
+    """Who knows the other 24 studies of a day could tell what its figures hide."""
+    site.live(30)
+    site.look()
+    site.live(1, read=False)
+    _, seen = site.look()
+    assert seen["embedding_energy", ""].cases == A_DAY - 6
+    assert seen["prediction_mix", ""].cases == A_DAY - 6
+    assert seen["drawn_audits", ""].value == 6.0
+
+
 def test_a_quiet_service_says_what_it_lacks(site: Site) -> None:
     site.live(1, per_day=3)
     outcome, seen = site.look()
