@@ -121,8 +121,8 @@ def site(ledger: Ledger, tmp_path: Path) -> Site:
 
 
 def test_a_network_of_its_own_goes_live_behind_the_gate_and_the_next_head_is_fitted_on_it(site: Site) -> None:
-    site.read(QUERY, 160)
-    site.read(AUDIT, 320)
+    site.read(QUERY, 80)
+    site.read(AUDIT, 240)
     site.read(QUERY, 5, cached=False)
     assert site.night() == "promoted"
     live = site.champion()
@@ -142,7 +142,7 @@ def test_a_network_of_its_own_goes_live_behind_the_gate_and_the_next_head_is_fit
         )
         assert models.anchor(connection, live.ref.digest).ref == live.ref
         assert models.factory(connection, live.ref.digest).ref == site.package.ref
-    assert len(rows) == len(cases) == 480
+    assert len(rows) == len(cases) == 320
     one = next(case for case in cases if case.study_instance_uid == "1.2.7")
     film = np.load(site.folder / "cache" / "7.npy")[np.newaxis].astype(np.float32)
     assert np.array_equal(one.embedding, Session(package.contents.model).run(film).embedding[0])
