@@ -233,7 +233,7 @@ class Run(_Table):
         Device that calibrators and thresholds were computed on: on another one they hold only after the
         parity test (`orthanc_al.inference.running.PARITY`).
     precision
-        Of the weights; ``fp16`` is made by `orthanc-al models half`, whose parity with its parent was tested.
+        Of the weights, as the package's maker says; no command of ours makes one in half precision.
     batch
         Images a run at most; 0: what suits the device.
     tensorrt
