@@ -14,10 +14,12 @@ OUT ?= var/cxr-pneumonia
 B ?=
 # What the faults get beside the defaults, e.g. `make chaos C="--only kill --seed 7"`.
 C ?=
+# Where `make test-inference-server` keeps MLServer: its own environment, some 500 MB.
+MLSERVER ?= var/mlserver
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run test check bench chaos bench-learning bench-head train docker-test migration clean parts finetune test-orthanc-current test-inference-server
+.PHONY: help run test check bench chaos bench-learning train docker-test migration clean parts finetune test-orthanc-current test-inference-server
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
@@ -33,14 +35,7 @@ $(VENV)/.installed: pyproject.toml
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
-$(VENV)/.installed-# Where `make test-inference-server` keeps MLServer: its own environment, some 500 MB.
-MLSERVER ?= var/mlserver
-test-inference-server: $(VENV)/.installed-dev   ## the contract of what runs a network, on a real MLServer
-	@test -x "$(MLSERVER)/bin/mlserver" || { $(PYTHON) -m venv "$(MLSERVER)" && \
-	  "$(MLSERVER)/bin/pip" install --quiet --disable-pip-version-check mlserver onnxruntime; }
-	@ORTHANC_AL_TEST_MLSERVER="$$(realpath "$(MLSERVER)")" $(BIN)/python -m pytest tests/contract/scorer_test.py $(T)
-
-finetune: $(VENV)/.installed
+$(VENV)/.installed-finetune: $(VENV)/.installed
 	@$(BIN)/pip install --quiet --disable-pip-version-check '$(TORCH)'
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[finetune]'
 	@touch $@
@@ -81,6 +76,11 @@ finetune: $(VENV)/.installed-finetune
 
 parts:           ## install the programs that the tests talk to (Orthanc, DCMTK, dicom3tools, Chromium, npm, nginx)
 	@sh tests/install-parts.sh
+
+test-inference-server: $(VENV)/.installed-dev   ## the contract of what runs a network, on a real MLServer
+	@test -x "$(MLSERVER)/bin/mlserver" || { $(PYTHON) -m venv "$(MLSERVER)" && \
+	  "$(MLSERVER)/bin/pip" install --quiet --disable-pip-version-check mlserver onnxruntime; }
+	@ORTHANC_AL_TEST_MLSERVER="$$(realpath "$(MLSERVER)")" $(BIN)/python -m pytest tests/contract/scorer_test.py $(T)
 
 docker-test:     ## build the images and run studies through the containers (docker or podman)
 	@bash docker/test.sh
