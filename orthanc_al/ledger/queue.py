@@ -20,6 +20,7 @@ from orthanc_al.observe import Clock, now
 from orthanc_al.pipeline import Step, successors
 
 MAX_ATTEMPTS: Final = 8
+MAX_DEATHS: Final = 20  # tries that ended with their process: who killed it is not known, so more of them
 _BACKOFF_BASE: Final = 2.0
 _BACKOFF_CAP: Final = 600.0
 _PASSING_WAIT: Final = 30.0
@@ -154,7 +155,7 @@ class WorkQueue:
         row = connection.execute(self._due(steps).with_for_update(skip_locked=True)).mappings().first()
         if row is None:
             return None
-        if row["attempts"] >= MAX_ATTEMPTS:  # each try so far ended with its process
+        if row["attempts"] >= MAX_DEATHS:  # the last tries all ended with their process
             _quarantine(connection, row["id"], "the process that ran it died, each time")
             return None
         connection.execute(
@@ -321,6 +322,7 @@ def _check(rows: int, job: Job) -> None:
 
 __all__ = [
     "MAX_ATTEMPTS",
+    "MAX_DEATHS",
     "Job",
     "Outcome",
     "WorkQueue",

@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 
 from orthanc_al.errors import LeaseLostError
 from orthanc_al.ledger import Ledger, Outcome, Worker, WorkQueue, enqueue, facts
-from orthanc_al.ledger.queue import MAX_ATTEMPTS, counts, release_dead, requeue
+from orthanc_al.ledger.queue import MAX_ATTEMPTS, MAX_DEATHS, counts, release_dead, requeue
 from orthanc_al.ledger.schema import jobs
 from orthanc_al.pipeline import Step
 
@@ -152,7 +152,7 @@ def test_a_failed_job_comes_back_later_and_ends_in_quarantine(ledger: Ledger) ->
 def test_a_job_that_kills_its_worker_each_time_ends_in_quarantine(ledger: Ledger) -> None:
     clock = Clock()
     put(ledger, Step.SCORE_IMAGE, "poison")
-    for attempt in range(MAX_ATTEMPTS):
+    for attempt in range(MAX_DEATHS):
         job = WorkQueue(ledger, f"w{attempt}", 60.0, clock).claim({Step.SCORE_IMAGE})
         assert job is not None
         clock.time += 61

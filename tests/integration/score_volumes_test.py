@@ -16,8 +16,9 @@ from sqlalchemy import select
 from orthanc_al.domain import StudyState
 from orthanc_al.domain.criteria import Criteria
 from orthanc_al.ledger import Ledger, instances, predictions, queue
-from orthanc_al.ledger.queue import MAX_ATTEMPTS, WorkQueue
+from orthanc_al.ledger.queue import MAX_DEATHS, WorkQueue
 from orthanc_al.ledger.schema import image_scores, jobs
+from orthanc_al.observe import now
 from orthanc_al.pipeline import Step
 from orthanc_al.report import view
 from orthanc_al.score.match import ModelUse
@@ -157,6 +158,11 @@ def _die_in_the_decoder(url: str, owner: str) -> None:
     os._exit(0)
 
 
+def _later(ledger: Ledger, owner: str) -> WorkQueue:
+    """A worker after the longest wait."""
+    return WorkQueue(ledger, owner, clock=lambda: now() + 700.0)
+
+
 def test_a_decoder_that_ends_its_process_ends_its_study_in_quarantine_and_no_other(
     tmp_path: Path, grey, ledger: Ledger
 ):
@@ -169,14 +175,14 @@ def test_a_decoder_that_ends_its_process_ends_its_study_in_quarantine_and_no_oth
     child.start()
     child.join(60)
     assert child.exitcode == -signal.SIGSEGV
-    for attempt in range(1, MAX_ATTEMPTS):
+    for attempt in range(1, MAX_DEATHS):
         with ledger.write() as connection:
             assert queue.release_dead(connection, "dead", lambda _: False) == 1
         # What the next process leaves behind that ends in the same place.
-        assert WorkQueue(ledger, f"dead-{attempt}").claim({Step.SCORE_IMAGE}).attempts == attempt + 1
+        assert _later(ledger, f"dead-{attempt}").claim({Step.SCORE_IMAGE}).attempts == attempt + 1
     with ledger.write() as connection:
         queue.release_dead(connection, "dead", lambda _: False)
-    assert WorkQueue(ledger, "alive").claim({Step.SCORE_IMAGE}) is None
+    assert _later(ledger, "alive").claim({Step.SCORE_IMAGE}) is None
     with ledger.read() as connection:
         row = connection.execute(select(jobs).where(jobs.c.subject.in_(ids.values()))).mappings().one()
     assert (row["state"], row["error"]) == ("quarantined", "the process that ran it died, each time")
