@@ -2,6 +2,7 @@
 # Fills in the configuration: Orthanc asks for the password that orthanc_al's container makes.
 set -eu
 umask 077
+mkdir -p /tmp/viewer # a folder of this container's memory
 trap 'exit 0' TERM INT # the shell is process 1 until nginx runs, and would ignore them
 file=${ORTHANC_AL_SECRETS:-/var/lib/orthanc-al/secrets}/orthanc__password
 until [ -s "$file" ]; do sleep 0.2; done
@@ -13,5 +14,5 @@ sed -e "s|\${ORTHANC_BASIC}|$basic|" \
   -e "s|\${VIEWER}|${VIEWER:-/usr/share/ohif}|" \
   -e "s|\${GATEWAY}|${GATEWAY:-http://orthanc_al:8080}|" \
   -e "s|\${ORTHANC}|${ORTHANC:-http://orthanc:8042}|" \
-  "${TEMPLATE:-/opt/ohif/nginx.conf}" >/run/viewer/nginx.conf
-exec nginx -c /run/viewer/nginx.conf -g 'daemon off;'
+  "${TEMPLATE:-/opt/ohif/nginx.conf}" >/tmp/viewer/nginx.conf
+exec nginx -c /tmp/viewer/nginx.conf -g 'daemon off;'

@@ -89,7 +89,7 @@ class Ohif:
                 (viewer / part.name).symlink_to(part)
         ours = (ROOT / "docker/ohif/app-config.js").read_text()
         (viewer / "app-config.js").write_text(ours if configuration is None else configuration)
-        text = (ROOT / "docker/ohif/nginx.conf").read_text().replace("/run/viewer", str(folder))
+        text = (ROOT / "docker/ohif/nginx.conf").read_text().replace("/tmp/viewer", str(folder))
         text = text.replace("/dev/stderr", str(folder / "error.log"))
         values = {
             "RESOLVER": "127.0.0.1",  # no name is asked of it: both are addresses
