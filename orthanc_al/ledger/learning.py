@@ -217,10 +217,16 @@ def change_records(connection: Connection, model_name: str) -> list[dict[str, An
 
 
 def was_judged(connection: Connection, champion: str, version: str) -> bool:
-    """Whether the candidate that has this version was judged against this champion already."""
+    """Whether the candidate that has this version was judged against this champion already.
+
+    Parameters
+    ----------
+    version
+        Or what its version begins with, up to a dot.
+    """
     query = select(records.c.content).where(records.c.champion == champion)
     judged = (content for content in connection.execute(query).scalars() if "charts" not in content)
-    return any(content["candidate_version"] == version for content in judged)
+    return any(f"{content['candidate_version']}.".startswith(f"{version}.") for content in judged)
 
 
 def was_told(connection: Connection, champion: str, since: float) -> bool:

@@ -86,7 +86,13 @@ class Site:
                     training_cache.add(connection, image, f"{self.studies}.npy", "p 1", NIGHT)
 
     def stage(
-        self, *, plan: Plan = PLAN, folder: str = "models", finetune: bool = True, **recipe: float
+        self,
+        *,
+        plan: Plan = PLAN,
+        folder: str = "models",
+        finetune: bool = True,
+        automatic: bool = True,
+        **recipe: float,
     ) -> RetrainStage:
         made = self.folder / folder
         # A network of 64 weights bears more than one of millions.
@@ -94,7 +100,7 @@ class Site:
         cache = self.folder / "cache"
         network = fine_tuning(made, cache, GUARANTEE, plan, recipe=recipe) if finetune else None
         return RetrainStage(
-            self.ledger, made, GUARANTEE, plan, automatic=True, fine_tuning=network, clock=lambda: NIGHT
+            self.ledger, made, GUARANTEE, plan, automatic=automatic, fine_tuning=network, clock=lambda: NIGHT
         )
 
     def night(self, **how: object) -> str:
@@ -186,6 +192,43 @@ def test_an_interrupted_training_goes_on_and_ends_in_the_same_bytes(site: Site, 
         for name in ("whole", "cut")
     }
     assert len(digests) == 1
+
+
+def test_a_candidate_is_written_night_after_night_whatever_a_night_before_left(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder is written before the ledger knows it: a night may end in between, and leaves it there."""
+    site.read(QUERY, 80)
+    site.read(AUDIT, 240)
+    # Its end is lost each time: as it was; with an input less; with other bytes, as a GPU gives them.
+    assert [site.stage(automatic=False).run(JOB).name for _ in range(2)] == ["candidate"] * 2
+    made = site.folder / "models" / "cxr"
+    assert len(list(made.glob("*.network.*"))) == 1  # the same bytes: the same folder
+    (site.folder / "cache" / "3.npy").unlink()
+    assert site.stage(automatic=False).run(JOB).name == "candidate"
+    run = training.Trainer.run
+
+    def otherwise(trainer: training.Trainer, *how: object) -> bytes:
+        proto = onnx.load_model_from_string(run(trainer, *how))
+        proto.producer_name = "another device"
+        return proto.SerializeToString()
+
+    monkeypatch.setattr(training.Trainer, "run", otherwise)
+    assert site.night(automatic=False) == "candidate"
+    assert site.record()["verdict"] == "better"
+    # Judged is judged; the next night's reads make another one, which takes nothing from the first.
+    trained = []
+    monkeypatch.setattr(training.Trainer, "run", lambda *how: (trained.append(1), run(*how))[1])
+    site.night(automatic=False)
+    assert not trained
+    site.read(QUERY, 2)
+    assert site.night(automatic=False) == "candidate"
+    assert trained
+    with site.ledger.read() as connection:
+        waiting = [one for one in models.versions(connection, "cxr") if one.origin == "finetuned"]
+    assert [load_package(one.folder).ref for one in waiting] == [one.ref for one in waiting]
+    assert len({one.ref.version for one in waiting}) == 2
+    assert site.champion().ref == site.package.ref
 
 
 def test_a_damaged_checkpoint_is_told_and_training_begins_anew(site: Site, capsys) -> None:

@@ -5,6 +5,7 @@ gives with the very file that would go live. Cases whose input the training cach
 embedded anew, and are in none of it.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -83,8 +84,14 @@ class FineTuning:
         self._recipe = recipe or Recipe()
 
     def version(self, start: Start) -> str:
-        """Return the version that this night's candidate has: the same inputs, the same version."""
-        plan = f"{self._plan.model_dump_json()}|{self._recipe}|{self._factory_data}"
+        """Return what the version of this night's candidate begins with: the same inputs, the same beginning.
+
+        What it ends with is of the network's bytes, which a GPU need not give twice: a night that ended after
+        its package was written, and before the ledger knew it, must not stand in the next one's way.
+        """
+        studies = {case.study_instance_uid for case in start.snapshot.cases}
+        cached = sorted((*key, name) for key, name in start.files.items() if key[0] in studies)
+        plan = f"{self._plan.model_dump_json()}|{self._recipe}|{self._factory_data}|{cached}"
         return version_of(
             start.snapshot, start.factory.ref, start.champion.ref, self._guarantee, plan
         ).replace(".site.", ".network.")
@@ -116,6 +123,7 @@ class FineTuning:
         if model is None:
             _log.info("network_gained_nothing", model=start.champion.ref.name, version=version)
             return None
+        version = f"{version}.{hashlib.sha256(model).hexdigest()[:6]}"
         new, domain = _embedded(old, inputs, model, start.champion.contents.domain is not None)
         results, models = self._judge(start, old, new, model, inputs)
         verdict = _together(results)
