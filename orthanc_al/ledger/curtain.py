@@ -27,6 +27,11 @@ def lifted() -> ColumnElement[bool]:
     return and_(studies.c.placed_at.is_not(None), or_(studies.c.blind.is_(False), signed))
 
 
+def hidden(study_instance_uid: ColumnElement[str]) -> ColumnElement[bool]:
+    """Whether a row is about a study of which nothing may be shown; one that is not known hides nothing."""
+    return exists().where(studies.c.study_instance_uid == study_instance_uid, ~lifted())
+
+
 def shown_prediction() -> ColumnElement[bool]:
     """Whether a row of ``predictions``, joined to its row of ``studies``, may be shown.
 

@@ -6,17 +6,17 @@ They are drawn by chance, so that what is left is as it would have been with the
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, and_, exists, func, select
 
-from orthanc_al.domain import ReadValue
+from orthanc_al.domain import Attributes, ReadValue
 from orthanc_al.ledger.curtain import AUDIT
 from orthanc_al.ledger.engine import upsert
 from orthanc_al.ledger.predictions import unpack
-from orthanc_al.ledger.schema import monitor_points, predictions, reads, selections
+from orthanc_al.ledger.schema import monitor_points, predictions, reads, selections, studies
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +29,13 @@ class Scored:
         float32, shape (d,): of the image that decided the study's first finding.
     ood
         Distance over the domain's limit.
+    attributes
+        What of the study makes groups.
     """
 
     embedding: NDArray[np.float32]
     ood: float
+    attributes: Attributes
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +115,20 @@ def first_scored_at(connection: Connection, digests: Collection[str]) -> float |
 
 def scored(connection: Connection, digests: Collection[str], since: float, until: float) -> list[Scored]:
     """Return the studies that packages of one backbone scored in a span, each once; no blind audit."""
+    names = [one.name for one in fields(Attributes)]
     blind = exists().where(
         selections.c.study_instance_uid == predictions.c.study_instance_uid,
         selections.c.kind == AUDIT,
         selections.c.signed_at.is_(None),
     )
     query = (
-        select(predictions.c.study_instance_uid, predictions.c.embedding, predictions.c.ood)
+        select(
+            predictions.c.study_instance_uid,
+            predictions.c.embedding,
+            predictions.c.ood,
+            *(studies.c[name] for name in names),
+        )
+        .join(studies, studies.c.study_instance_uid == predictions.c.study_instance_uid)
         .where(
             predictions.c.model_digest.in_(digests),
             predictions.c.scored_at >= since,
@@ -128,8 +138,9 @@ def scored(connection: Connection, digests: Collection[str], since: float, until
         .order_by(predictions.c.id)
     )
     first: dict[str, Scored] = {}
-    for row in connection.execute(query):
-        first.setdefault(row.study_instance_uid, Scored(unpack(row.embedding), row.ood))
+    for row in connection.execute(query).mappings():
+        attributes = Attributes(**{name: row[name] for name in names})
+        first.setdefault(row["study_instance_uid"], Scored(unpack(row["embedding"]), row["ood"], attributes))
     return list(first.values())
 
 

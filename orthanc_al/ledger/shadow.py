@@ -11,7 +11,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, func, select
 
 from orthanc_al.errors import ModelError
-from orthanc_al.ledger import models
+from orthanc_al.ledger import curtain, models
 from orthanc_al.ledger.engine import upsert
 from orthanc_al.ledger.models import RegisteredModel
 from orthanc_al.ledger.schema import shadow_scores
@@ -171,23 +171,25 @@ def put(connection: Connection, scores: Sequence[ShadowScore]) -> None:
 def seen_by(connection: Connection, candidate: str) -> Seen:
     """Return what a candidate did in shadow, beside whatever champion.
 
+    Studies of which nothing may be shown are in none of the figures: who knows the others could tell from
+    them what the models say of a blind audit. It counts as soon as its read is signed.
+
     Parameters
     ----------
     candidate
         Its digest.
     """
     own = shadow_scores.c.candidate == candidate
+    told = (own, shadow_scores.c.finding != "", ~curtain.hidden(shadow_scores.c.study_instance_uid))
     counted = select(func.count(shadow_scores.c.study_instance_uid.distinct()))
     failed = select(shadow_scores.c.error).where(own, shadow_scores.c.finding == "")
     errors = list(connection.execute(failed.order_by(shadow_scores.c.at)).scalars())
-    rows = connection.execute(
-        select(shadow_scores).where(own, shadow_scores.c.finding != "").order_by(shadow_scores.c.finding)
-    ).mappings()
+    rows = connection.execute(select(shadow_scores).where(*told).order_by(shadow_scores.c.finding)).mappings()
     by_finding: dict[str, list[Any]] = {}
     for row in rows:
         by_finding.setdefault(row["finding"], []).append(row)
     return Seen(
-        studies=int(connection.execute(counted.where(own, shadow_scores.c.finding != "")).scalar_one()),
+        studies=int(connection.execute(counted.where(*told)).scalar_one()),
         failures=len(errors),
         error=errors[-1] if errors else "",
         findings={finding: _agreement(rows) for finding, rows in by_finding.items()},

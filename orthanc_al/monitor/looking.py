@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 from sqlalchemy import Connection
 
+from orthanc_al.domain import Grouping, group_of
 from orthanc_al.errors import ModelError
 from orthanc_al.inference.head_swap import read_head
 from orthanc_al.inference.package import ModelPackage, load_package
@@ -45,8 +46,13 @@ class Reference:
     complete: bool
 
 
-def live_package(connection: Connection, name: str) -> Live:
+def live_package(connection: Connection, name: str, by: Grouping) -> Live:
     """Return the live package of a model.
+
+    Parameters
+    ----------
+    by
+        What makes the groups in each of which the site asks for the guarantee.
 
     Raises
     ------
@@ -61,10 +67,10 @@ def live_package(connection: Connection, name: str) -> Live:
     package = load_package(champion.folder)
     family = models.family(connection, champion.ref.digest)
     retrained = champion.origin != "factory"
-    return Live(package, heads_of(package), family, retrained, champion.created_at if retrained else 0.0)
+    return Live(package, heads_of(package, by), family, retrained, champion.created_at if retrained else 0.0)
 
 
-def heads_of(package: ModelPackage) -> tuple[Head, ...]:
+def heads_of(package: ModelPackage, by: Grouping) -> tuple[Head, ...]:
     """Return the findings of a package in the order of its logits."""
     weight, bias = read_head(package.contents.model)
     return tuple(
@@ -74,21 +80,22 @@ def heads_of(package: ModelPackage) -> tuple[Head, ...]:
             bias=float(bias[number]),
             slope=entry.calibrator.slope,
             offset=entry.calibrator.offset,
-            operating=entry.thresholds.operating,
-            high=entry.thresholds.high,
-            low=entry.thresholds.low,
+            thresholds=entry.thresholds,
+            by=by,
         )
         for number, entry in enumerate(package.manifest.findings)
     )
 
 
-def sample(studies: list[Scored]) -> Sample:
+def sample(studies: list[Scored], by: Grouping) -> Sample:
     """Return studies as the tests take them; of very many, 2,000 taken evenly."""
     if len(studies) > _MOST_STUDIES:
         kept = np.linspace(0, len(studies) - 1, _MOST_STUDIES).astype(np.int64)
         studies = [studies[number] for number in kept]
     return Sample(
-        np.array([one.embedding for one in studies], np.float64), np.array([one.ood for one in studies])
+        np.array([one.embedding for one in studies], np.float64),
+        np.array([one.ood for one in studies]),
+        tuple(group_of(by, one.attributes) for one in studies),
     )
 
 

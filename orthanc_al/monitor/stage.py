@@ -93,7 +93,7 @@ class MonitorStage:
             The live package does not hold.
         """
         with self._ledger.read() as connection:
-            live = live_package(connection, job.subject)
+            live = live_package(connection, job.subject, self._promise.groups)
             days = self._days(monitoring.last_day(connection, job.subject))
             seen = {day: self._look(connection, live, day) for day in days}
         alarms = [point for point in seen[days[-1]] if point.alarm]
@@ -169,7 +169,7 @@ class MonitorStage:
         if not reference.complete:
             return [*points, _collecting(reference.studies.size, self._watch.reference_days)]
         points += _compared(live, reference.studies, today, alpha)
-        week = sample(monitoring.scored(connection, live.family, end - _BORROWED_DAYS * _DAY, end))
+        week = self._sample(monitoring.scored(connection, live.family, end - _BORROWED_DAYS * _DAY, end))
         if week.size > today.size:  # a small change that lasts: no single day tells it
             lasting = _compared(live, reference.studies, week, alpha)
             points += [replace(point, part=WEEK) for point in lasting]
@@ -183,7 +183,7 @@ class MonitorStage:
             found = monitoring.scored(connection, live.family, since, end)
             if len(found) >= watch.LEAST_STUDIES:
                 break
-        return sample(found)
+        return self._sample(found)
 
     def _reference(self, connection: Connection, live: Live, before: float) -> Reference:
         """Return the studies of the network's first days here, and longer where they are few."""
@@ -192,7 +192,10 @@ class MonitorStage:
         found = monitoring.scored(connection, live.family, first, min(until, before))
         if len(found) < LEAST_REFERENCE:
             found = monitoring.scored(connection, live.family, first, before)[:LEAST_REFERENCE]
-        return Reference(sample(found), complete=until <= before and len(found) >= LEAST_REFERENCE)
+        return Reference(self._sample(found), complete=until <= before and len(found) >= LEAST_REFERENCE)
+
+    def _sample(self, studies: list[monitoring.Scored]) -> Sample:
+        return sample(studies, self._promise.groups)
 
     def _audit_drift(self, head: Head, audits: list[LabelledCase], since: float) -> list[Point]:
         lately = [case for case in audits if case.arrived_at >= since]

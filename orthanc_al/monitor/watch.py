@@ -14,10 +14,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import beta, binomtest
 
+from orthanc_al.domain import Grouping
+from orthanc_al.inference.manifest import Thresholds
 from orthanc_al.ledger.monitoring import Point
 from orthanc_al.methods import cusum, drift
 
 Vector = NDArray[np.float64]
+Strings = NDArray[np.str_]
 
 LEAST_STUDIES: Final = 20
 """Studies that a test takes; a day with fewer borrows those of the days before it."""
@@ -50,10 +53,13 @@ class Sample:
         float64, shape (n, d).
     ood
         Distance over the domain's limit, shape (n,).
+    groups
+        In whose groups the site asks for the guarantee: the name of each study's, empty for one group of all.
     """
 
     embeddings: Vector
     ood: Vector
+    groups: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -63,7 +69,17 @@ class Sample:
     @property
     def finite(self) -> Vector:
         """Embeddings that are numbers, shape (m, d): the others count as outside of the domain alone."""
-        return self.embeddings[np.isfinite(self.embeddings).all(axis=-1)]
+        return self.embeddings[self._is_finite]
+
+    @property
+    def finite_groups(self) -> Strings:
+        """The groups of those, shape (m,)."""
+        groups = np.array(self.groups or ("",) * self.size, np.str_)
+        return groups[self._is_finite]
+
+    @property
+    def _is_finite(self) -> NDArray[np.bool_]:
+        return np.isfinite(self.embeddings).all(axis=-1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +92,8 @@ class Head:
         Of the logit: shape (d,), and a number.
     slope, offset
         Of the calibrator.
-    operating, high, low
-        Calibrated probabilities; None where there is no such border.
+    thresholds, by
+        Borders between the tiers, and what makes the groups in each of which the site asks for the guarantee.
     """
 
     name: str
@@ -85,9 +101,13 @@ class Head:
     bias: float
     slope: float
     offset: float
-    operating: float
-    high: float | None
-    low: float | None
+    thresholds: Thresholds
+    by: Grouping = Grouping.NONE
+
+    @property
+    def operating(self) -> float:
+        """The calibrated probability at which sensitivity and specificity are stated."""
+        return self.thresholds.operating
 
     def probabilities(self, embeddings: ArrayLike) -> Vector:
         """Return calibrated probabilities of embeddings (n, d), shape (n,)."""
@@ -95,10 +115,14 @@ class Head:
         logits = self.slope * (rows @ self.weight + self.bias) + self.offset
         return np.asarray(1.0 / (1.0 + np.exp(-np.clip(logits, -700.0, 700.0))))
 
-    def tiers(self, probabilities: Vector) -> NDArray[np.int64]:
-        """Return how many are ranked low, review and high, shape (3,)."""
-        low = probabilities < (self.low if self.low is not None else -1.0)
-        high = probabilities > (self.high if self.high is not None else 2.0)
+    def tiers(self, probabilities: Vector, groups: Strings) -> NDArray[np.int64]:
+        """Return how many are ranked low, review and high by the borders of their groups, shape (3,)."""
+        low, high = np.zeros((2, probabilities.size), np.bool_)
+        for group in np.unique(groups):
+            own = groups == group
+            below, above = self.thresholds.borders(self.by, str(group))
+            low |= own & (probabilities < (below if below is not None else -1.0))
+            high |= own & (probabilities > (above if above is not None else 2.0))
         return np.array([low.sum(), (~low & ~high).sum(), high.sum()])
 
 
@@ -150,8 +174,9 @@ def scores(head: Head, reference: Sample, today: Sample, alpha: float) -> list[P
     old, new = head.probabilities(reference.finite), head.probabilities(today.finite)
     said = f"the mean probability of {head.name} is {new.mean():.3f}, in the reference {old.mean():.3f}"
     hint = "prevalence or images may have changed; the audit tells which"
-    tiers = drift.mix(head.tiers(old), head.tiers(new))
-    shares = head.tiers(new) / new.size
+    before, now = head.tiers(old, reference.finite_groups), head.tiers(new, today.finite_groups)
+    tiers = drift.mix(before, now)
+    shares = now / new.size
     mixed = f"{shares[0]:.0%} low, {shares[1]:.0%} review, {shares[2]:.0%} high"
     return [
         _test("score_ks", drift.kolmogorov_smirnov(old, new), new.size, alpha, said, hint, head.name),

@@ -4,9 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from orthanc_al.domain import Study, StudyState
+from orthanc_al.domain import Attributes, Grouping, Study, StudyState, group_of
 from orthanc_al.errors import ConfigurationError, OrthancAlError
+from orthanc_al.imaging.header import header_of
+from orthanc_al.imaging.reading import read_header
 from orthanc_al.inference import RunningModel, load_package
+from orthanc_al.observe import now
 from orthanc_al.score import score_images
 from orthanc_al.score.aggregate import aggregate
 from orthanc_al.service import modelling
@@ -44,14 +47,15 @@ def score_files(
     model = modelling.running(settings).get(folder, loaded.ref)
     rows = []
     for path in paths:
-        rows += _rows(path, model)
+        rows += _rows(path, model, settings.triage.groups)
         on_progress()
     return rows
 
 
-def _rows(path: Path, model: RunningModel) -> list[Row]:
+def _rows(path: Path, model: RunningModel, groups: Grouping) -> list[Row]:
     alone = Study(path.name, "", "", StudyState.COMPLETE, 1, 0.0, 0.0, 0)
     try:
+        group = group_of(groups, _attributes(path))
         found = aggregate(
             alone, [one.score for one in score_images(path, path.name, model)], model.package, 0.0
         )
@@ -60,7 +64,14 @@ def _rows(path: Path, model: RunningModel) -> list[Row]:
     borders = {entry.name: entry.thresholds for entry in model.package.manifest.findings}
     rows = []
     for one in found:
-        said, border = one.prediction, borders[one.prediction.finding]
-        tier, why = tier_of(said.finding, said.probability, said.ood, border.low, border.high)
+        said = one.prediction
+        low, high = borders[said.finding].borders(groups, group)
+        tier, why = tier_of(said.finding, said.probability, said.ood, low, high)
         rows.append(Row(path.name, said.finding, said.probability, tier.value, why))
     return rows
+
+
+def _attributes(path: Path) -> Attributes:
+    """Return what of a file's study makes groups, as if it arrived now."""
+    header = header_of(read_header(path))
+    return Attributes(header.station, header.sex, header.birth_date, header.modality, header.body_part, now())

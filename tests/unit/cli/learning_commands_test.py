@@ -1,18 +1,22 @@
 """Commands about learning, as a person types them: what they do, and what they say when they can't."""
 
+import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
 from orthanc_al.cli import common
 from orthanc_al.cli.app import app
-from orthanc_al.domain import patient_key
+from orthanc_al.domain import Grouping, patient_key
 from orthanc_al.errors import ConfigurationError, ModelError, PackageRefusedError
+from orthanc_al.inference.manifest import Groups, GroupThresholds
 from orthanc_al.ledger import Ledger, facts, models, shadow
 from orthanc_al.ledger.shadow import ShadowScore
 from tests.support.learning_ledger import put_study
+from tests.support.radiographs import wrap
 from tests.support.tiny_package import tiny_package
 
 
@@ -118,3 +122,18 @@ def test_a_folder_that_holds_another_package_than_was_judged_does_not_go_live(de
         assert "and the ledger says" in str(said.exception)
     with desk.ledger.read() as connection:
         assert models.champion(connection, "cxr").ref == made.ref  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("station", "tier"), [("ROOM 1", "low"), ("ROOM 2", "review"), ("", "review")])
+def test_files_are_ranked_by_the_borders_of_their_group(desk: Desk, station: str, tier: str) -> None:
+    """Where the guarantee shall hold in each room, one without audits of its own has no low tier."""
+    room = GroupThresholds(name="ROOM 1", low=1.0, positives=40, negatives=200)
+    groups = Groups(by=Grouping.STATION, borders=(room,))
+    tiny_package(desk.folder / "grouped", name="cxr", version="9", low=1.0, high=None, groups=groups)
+    desk.config.write_text(desk.config.read_text() + '[triage]\ngroups = "station"\n')
+    film = wrap(np.random.default_rng(0).integers(0, 255, (64, 48), np.uint8), 1)
+    film.StationName = station
+    film.save_as(desk.folder / "1.dcm", enforce_file_format=True)
+    said = desk.type("score", str(desk.folder / "1.dcm"), "--package", str(desk.folder / "grouped"), "--json")
+    assert said.exit_code == 0, said.output
+    assert [row["tier"] for row in json.loads(said.stdout)] == [tier]

@@ -18,7 +18,7 @@ from orthanc_al.monitor.watch import Head
 DAY = 86400.0
 NOW = 200 * DAY
 PROMISE = Promise(0.05, 0.10, Grouping.NONE, 0.2)
-HEAD = Head("pneumonia", np.array([1.0]), 0.0, 1.0, 0.0, 0.5, 0.9, 0.2)
+HEAD = Head("pneumonia", np.array([1.0]), 0.0, 1.0, 0.0, Thresholds(operating=0.5, high=0.9, low=0.2))
 ANSWERED = Response(100, 95)
 FACTORY = Basis(0.0, Thresholds(operating=0.5, high=0.9, low=0.2), Grouping.NONE)
 MADE_HERE = replace(FACTORY, made_at=NOW)

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from orthanc_al.domain import Grouping
+from orthanc_al.inference.manifest import Groups, GroupThresholds, Thresholds
 from orthanc_al.monitor.watch import (
     Head,
     Sample,
@@ -16,7 +18,9 @@ from orthanc_al.monitor.watch import (
 DIMENSIONS = 16
 ALPHA = 0.001
 A_DAY = 40
-HEAD = Head("pneumonia", np.eye(DIMENSIONS)[0] * 3, -2.5, 1.0, 0.0, 0.5, 0.7, 0.05)
+HEAD = Head(
+    "pneumonia", np.eye(DIMENSIONS)[0] * 3, -2.5, 1.0, 0.0, Thresholds(operating=0.5, high=0.7, low=0.05)
+)
 
 
 def day(
@@ -141,3 +145,19 @@ def test_positives_that_score_otherwise_put_the_guarantee_in_doubt(random: np.ra
     assert "guarantee does not hold" in alarm.reason
     assert positive_scores(HEAD, old[:5], other, ALPHA) == []
     assert positive_scores(HEAD, np.empty(0), np.empty(0), ALPHA) == []
+
+
+def test_the_mix_of_tiers_is_by_the_borders_of_each_study_s_group() -> None:
+    """A group without audits of its own has no low tier, whatever the borders of all studies are."""
+    room = GroupThresholds(name="ROOM 1", high=0.9, low=0.3, positives=40, negatives=200)
+    thresholds = Thresholds(
+        operating=0.5, high=0.7, low=0.05, groups=Groups(by=Grouping.STATION, borders=(room,))
+    )
+    head = Head("pneumonia", np.ones(1), 0.0, 1.0, 0.0, thresholds, Grouping.STATION)
+    p = np.array([0.2, 0.8, 0.95, 0.01, 0.8, 0.95])
+    groups = np.array(["ROOM 1"] * 3 + ["ROOM 2"] * 3)
+    assert head.tiers(p, groups).tolist() == [1, 2, 3]
+    logits = np.log(p / (1 - p))[:, None].repeat(20, axis=0)
+    mixed = Sample(logits, np.zeros(120), tuple(groups.repeat(20)))
+    point = next(one for one in scores(head, mixed, mixed, ALPHA) if one.measure == "prediction_mix")
+    assert point.reason.startswith("17% low, 33% review, 50% high")
