@@ -7,7 +7,9 @@ from typing import Annotated
 import typer
 
 from orthanc_al.cli.common import Json, of, open_ledger, out, show_json
-from orthanc_al.ledger import enqueue
+from orthanc_al.errors import ConfigurationError
+from orthanc_al.learn import load_plan
+from orthanc_al.ledger import enqueue, models
 from orthanc_al.observe import now
 from orthanc_al.pipeline import Step
 from orthanc_al.service import monitoring, running, tables
@@ -23,14 +25,17 @@ def retrain(
 ) -> None:
     """Put tonight's work on the queue now: snapshot, fit, calibrate, judge, and promote or keep."""
     settings = of(context).settings()
+    load_plan(settings.learn.pccp)  # its faults are told here, and not by the learner at night
     with open_ledger(settings) as ledger:
         names = [model] if model else running.model_names(settings)
+        if not names:
+            raise ConfigurationError("No model is configured ([[models]]): there is nothing to learn for.")
         with ledger.write() as connection:
             for name in names:
+                models.live(connection, name)
                 enqueue(connection, Step.RETRAIN, name, now(), sooner=True)
-        if here or finetune:
-            running.learn_now(settings, ledger, finetune=finetune, console=out)
-    done = "done; see `orthanc-al models show`" if here or finetune else "on the learner's queue"
+        here = (here or finetune) and running.learn_now(settings, ledger, finetune=finetune, console=out)
+    done = "done; see `orthanc-al models show`" if here else "on the learner's queue"
     out.print(f"Retraining of {', '.join(names)} is {done}.")
 
 

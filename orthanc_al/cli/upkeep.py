@@ -8,6 +8,7 @@ import typer
 
 from orthanc_al.cli.common import Actor, of, open_ledger, out
 from orthanc_al.errors import ConfigurationError, StorageError
+from orthanc_al.learn import load_plan
 from orthanc_al.ledger import Ledger, deliveries, promises, queue, trail
 from orthanc_al.service import forgetting, merging
 from orthanc_al.settings import Settings
@@ -126,8 +127,8 @@ def forget(
 
 @config_commands.command("check")
 def config_check(context: typer.Context) -> None:
-    """Read the configuration and tell all of its faults."""
-    of(context).settings()
+    """Read the configuration and its plan of changes, and tell all of their faults."""
+    load_plan(of(context).settings().learn.pccp)
     out.print(f"The configuration ({of(context).config or 'defaults and environment'}) holds.")
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Connection
 
-from orthanc_al.errors import ModelError, PackageRefusedError
+from orthanc_al.errors import PackageRefusedError
 from orthanc_al.inference.package import ModelPackage
 from orthanc_al.learn.finding_model import finding_models
 from orthanc_al.learn.finetune.start import Start
@@ -143,9 +143,7 @@ class RetrainStage:
     def _evening(self, name: str) -> _Evening:
         time = self._clock()
         with self._ledger.read() as connection:
-            champion = models.champion(connection, name)
-            if champion is None:
-                raise ModelError(f"No package of {name} is live; the configuration names none of that name.")
+            champion = models.live(connection, name)
             anchor = models.anchor(connection, champion.ref.digest)
             candidate = shadow.in_shadow(connection, name)
             rule = self._plan.shadow.rule

@@ -4,6 +4,7 @@ A package holds head, calibrator and thresholds, so a promotion or a rollback, b
 package, swaps all three as one. The champion of a model name is its last row in ``promotions``.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -63,6 +64,23 @@ def champion(connection: Connection, name: str) -> RegisteredModel | None:
     """Return the live package of model ``name``, None where none was ever installed."""
     digest = _champion_digest(connection, name)
     return None if digest is None else get(connection, digest)
+
+
+def live(connection: Connection, name: str) -> RegisteredModel:
+    """Return the live package of model ``name``.
+
+    Raises
+    ------
+    ModelError
+        None is.
+    """
+    found = champion(connection, name)
+    if found is None:
+        raise ModelError(
+            f"No package of {name} is live: `orthanc-al serve` installs those that the configuration names, "
+            "and `orthanc-al models list` shows what is known."
+        )
+    return found
 
 
 def get(connection: Connection, digest: str) -> RegisteredModel:
@@ -226,10 +244,21 @@ def promote(connection: Connection, digest: str, approver: str, reason: str) -> 
     return True
 
 
-def rollback(connection: Connection, name: str, approver: str, reason: str) -> RegisteredModel:
+def rollback(
+    connection: Connection,
+    name: str,
+    approver: str,
+    reason: str,
+    holds: Callable[[Path, ModelRef], object] = lambda *_: None,
+) -> RegisteredModel:
     """Make the package live that was so before the champion; return it.
 
     Asked twice, it goes back twice: a rollback is not undone by the next one.
+
+    Parameters
+    ----------
+    holds
+        Raises where the package can't be loaded from its folder: going back to it would stop scoring.
 
     Raises
     ------
@@ -239,6 +268,7 @@ def rollback(connection: Connection, name: str, approver: str, reason: str) -> R
     model = previous(connection, name)
     if model is None:
         raise ModelError(f"There is nothing to roll back to: no package of {name} was live before this one.")
+    holds(model.folder, model.ref)
     _go_live(connection, model.ref, "rolled_back", approver, reason)
     return model
 

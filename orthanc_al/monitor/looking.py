@@ -8,7 +8,6 @@ import numpy as np
 from sqlalchemy import Connection
 
 from orthanc_al.domain import Grouping, group_of
-from orthanc_al.errors import ModelError
 from orthanc_al.inference.head_swap import read_head
 from orthanc_al.inference.package import ModelPackage, load_package
 from orthanc_al.ledger import models
@@ -61,9 +60,7 @@ def live_package(connection: Connection, name: str, by: Grouping) -> Live:
     PackageRefusedError
         It does not hold.
     """
-    champion = models.champion(connection, name)
-    if champion is None:
-        raise ModelError(f"No package of {name} is live; the configuration names none of that name.")
+    champion = models.live(connection, name)
     package = load_package(champion.folder)
     family = models.family(connection, champion.ref.digest)
     retrained = champion.origin != "factory"

@@ -79,7 +79,7 @@ class Sample:
 
     @property
     def _is_finite(self) -> NDArray[np.bool_]:
-        return np.isfinite(self.embeddings).all(axis=-1)
+        return np.asarray(np.isfinite(self.embeddings).all(axis=-1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """`orthanc-al merge-patients`: two IDs turned out to be one person."""
 
 from orthanc_al.domain import patient_key
+from orthanc_al.errors import ConfigurationError
 from orthanc_al.ledger import Ledger, facts, patients, trail
 from orthanc_al.ledger.patients import Merged
 from orthanc_al.observe import now
@@ -14,7 +15,14 @@ def merge(ledger: Ledger, gone: tuple[str, str], kept: tuple[str, str], actor: s
     gone, kept
         Patient ID and its issuer (empty where the site uses none): the ID that is no longer used, and the
         one that stays.
+
+    Raises
+    ------
+    ConfigurationError
+        Both are the same.
     """
+    if gone == kept:
+        raise ConfigurationError("Both are the same patient ID: give the one that is no longer used first.")
     with ledger.write() as connection:
         salt = facts.patient_salt(connection)
         merged = patients.merge(connection, patient_key(salt, *gone), patient_key(salt, *kept), now())

@@ -22,10 +22,12 @@ def promote(
     Raises
     ------
     ModelError
-        There is no such package, the gate refused it, or it has not been in shadow as long as the plan asks.
+        There is no such package, the gate refused it, it has not been in shadow as long as the plan asks, or
+        no reason is given.
     PackageRefusedError
         Its digests do not hold, which would stop scoring, or its folder holds another one than was judged.
     """
+    reason = _said(reason)
     rule = load_plan(settings.learn.pccp).shadow.rule
     with ledger.write() as connection:
         model = models.find(connection, name, version)
@@ -45,12 +47,17 @@ def roll_back(ledger: Ledger, name: str, *, approver: str, reason: str) -> Regis
     Raises
     ------
     ModelError
-        Nothing was live before.
+        Nothing was live before, or no reason is given.
     PackageRefusedError
         It does not hold any more: going back to it would stop scoring.
     """
     with ledger.write() as connection:
-        before = models.previous(connection, name)
-        if before is not None:
-            load_known(before.folder, before.ref)
-        return models.rollback(connection, name, approver=approver, reason=reason)
+        return models.rollback(connection, name, approver, _said(reason), holds=load_known)
+
+
+def _said(reason: str) -> str:
+    """Return a reason as it is recorded."""
+    said = " ".join(reason.split())
+    if not said:
+        raise ModelError("Give a reason: it stays in the record of what was live when, and why.")
+    return said

@@ -8,8 +8,8 @@ from typing import Final
 from rich.console import Console
 from sqlalchemy.exc import SQLAlchemyError
 
-from orthanc_al.errors import OrthancAlError
-from orthanc_al.ledger import Ledger, Worker, WorkQueue, processes, queue, trail
+from orthanc_al.errors import ModelError, OrthancAlError
+from orthanc_al.ledger import Job, Ledger, Worker, WorkQueue, processes, queue, trail
 from orthanc_al.observe import logger, now
 from orthanc_al.pipeline import LEARNER_STEPS
 from orthanc_al.select import spend_the_rest
@@ -103,8 +103,8 @@ def select_now(settings: Settings, ledger: Ledger) -> int:
 
 def learn_now(
     settings: Settings, ledger: Ledger, *, finetune: bool = False, console: Console | None = None
-) -> None:
-    """Do the retraining that is on the queue in this process.
+) -> bool:
+    """Do the retraining that is on the queue in this process; return whether there was any.
 
     Parameters
     ----------
@@ -112,11 +112,34 @@ def learn_now(
         Train the whole network first.
     console
         For its progress bar.
+
+    Raises
+    ------
+    ModelError
+        Some of it failed: says why. What was live is live still.
     """
     if finetune:  # of what the spool still has; the worker keeps the rest every few minutes
         housekeeping.keep_inputs(settings, ledger)
     stages = learner.stages_of(settings, ledger, finetune=finetune, console=console)
     lease = learner.lease_of(finetune=finetune)
-    worker = Worker(ledger, WorkQueue(ledger, owners.name("retrain"), lease), stages)
+    work = _Told(ledger, owners.name("retrain"), lease)
+    worker = Worker(ledger, work, stages)
+    done = 0
     while worker.run_once():
-        continue
+        done += 1
+    if work.failures:
+        raise ModelError("\n".join(work.failures))
+    return done > 0
+
+
+class _Told(WorkQueue):
+    """A queue that remembers what failed, for who waits for the end of it."""
+
+    def __init__(self, ledger: Ledger, owner: str, lease_seconds: float) -> None:
+        super().__init__(ledger, owner, lease_seconds)
+        self.failures: list[str] = []
+
+    def fail(self, job: Job, error: str, *, retryable: bool, passes: bool = False) -> bool:
+        """Put a failed job back, or into quarantine, and keep why."""
+        self.failures.append(f"{job.step} of {job.subject} failed, and what was live is live still. {error}")
+        return super().fail(job, error, retryable=retryable, passes=passes)

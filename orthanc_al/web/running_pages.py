@@ -46,11 +46,7 @@ def roll_back(here: Here, reader: TheReader, _: OrderedHere, fields: Fields) -> 
     reason = _reason(fields)
     try:
         with here.ledger.write() as connection:
-            name = fields.get("name", "")
-            before = models.previous(connection, name)
-            if before is not None:
-                load_known(before.folder, before.ref)
-            models.rollback(connection, name, approver=reader.name, reason=reason)
+            models.rollback(connection, fields.get("name", ""), reader.name, reason, holds=load_known)
     except (ModelError, OSError) as error:
         raise HTTPException(409, str(error)) from error
     return RedirectResponse("/models", 303)

@@ -13,9 +13,11 @@ from orthanc_al.cli.app import app
 from orthanc_al.domain import Grouping, patient_key
 from orthanc_al.errors import ConfigurationError, ModelError, PackageRefusedError
 from orthanc_al.inference.manifest import Groups, GroupThresholds
-from orthanc_al.ledger import Ledger, facts, models, shadow
+from orthanc_al.learn.lock import alone
+from orthanc_al.ledger import Ledger, facts, models, queue, shadow
+from orthanc_al.ledger.schema import change_records, datasets
 from orthanc_al.ledger.shadow import ShadowScore
-from tests.support.learning_ledger import put_study
+from tests.support.learning_ledger import put_prediction, put_read, put_study
 from tests.support.radiographs import wrap
 from tests.support.tiny_package import tiny_package
 
@@ -137,3 +139,127 @@ def test_files_are_ranked_by_the_borders_of_their_group(desk: Desk, station: str
     said = desk.type("score", str(desk.folder / "1.dcm"), "--package", str(desk.folder / "grouped"), "--json")
     assert said.exit_code == 0, said.output
     assert [row["tier"] for row in json.loads(said.stdout)] == [tier]
+
+
+def champion_of(desk: Desk) -> str:
+    with desk.ledger.read() as connection:
+        return models.champion(connection, "cxr").ref.digest  # type: ignore[union-attr]
+
+
+def test_a_retraining_that_fails_here_is_told_and_what_is_live_stays(desk: Desk) -> None:
+    with alone(desk.folder / "models", "cxr"):
+        said = desk.type("retrain", "--here")
+    assert said.exit_code == 1
+    assert isinstance(said.exception, ModelError)
+    assert "Another process is learning for cxr" in str(said.exception)
+    assert "what was live is live still" in str(said.exception)
+    assert champion_of(desk) == desk.champion.ref.digest
+    said = desk.type("retrain", "--here")  # asked again, it is done at once and not after a wait
+    assert "Retraining of cxr is done" in " ".join(said.output.split())
+
+
+def test_a_data_set_that_was_changed_is_told_by_the_command(desk: Desk) -> None:
+    with desk.ledger.write() as connection:
+        for number in range(4):
+            uid = f"1.2.{number}"
+            put_study(connection, uid)
+            put_prediction(connection, uid, 0.0, embedding=np.ones(4) * number, model=desk.champion.ref)
+            put_read(connection, uid, present=True)
+    assert desk.type("retrain", "--here").exit_code == 0
+    with desk.ledger.write() as connection:
+        connection.execute(change_records.delete())
+        connection.execute(datasets.update().values(content={}))
+    said = desk.type("retrain", "--here")
+    assert isinstance(said.exception, ModelError)
+    assert "is not what was learned from" in str(said.exception)
+    assert "backup" in str(said.exception)
+    assert champion_of(desk) == desk.champion.ref.digest
+
+
+def test_a_model_that_is_not_live_is_put_on_no_queue(desk: Desk) -> None:
+    for words in (("retrain", "nothere"), ("monitor", "nothere")):
+        said = desk.type(*words)
+        assert isinstance(said.exception, ModelError)
+        assert "No package of nothere is live" in str(said.exception)
+    with desk.ledger.read() as connection:
+        assert queue.counts(connection) == {}
+    desk.config.write_text(desk.config.read_text().replace('[[models]]\npackage = "champion"\n', ""))
+    assert isinstance(desk.type("retrain").exception, ConfigurationError)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("config", "check"),
+        ("retrain",),
+        ("retrain", "--here"),
+        ("monitor",),
+        ("models", "promote", "cxr", "2", "--reason", "x"),
+    ],
+)
+def test_all_faults_of_the_plan_are_told_at_once_before_anything_is_done(
+    desk: Desk, words: tuple[str, ...]
+) -> None:
+    (desk.folder / "plan.toml").write_text(
+        '[gate]\nparity = -1\ncolour = "red"\n[shadow]\nmin_studies = "many"\n[nothing]\na = 1\n'
+    )
+    said = desk.type(*words)
+    assert isinstance(said.exception, ConfigurationError)
+    for key in ("gate.parity", "gate.colour", "shadow.min_studies", "nothing"):
+        assert f"  {key}: " in str(said.exception)
+    with desk.ledger.read() as connection:
+        assert queue.counts(connection) == {}
+
+
+def test_a_candidate_that_was_damaged_or_is_gone_does_not_go_live(desk: Desk) -> None:
+    made = desk.candidate()
+    (desk.folder / "plan.toml").write_text("[shadow]\nmin_studies = 0\nmin_hours = 0.0\n")
+    network = made.folder / "model.onnx"
+    network.write_bytes(network.read_bytes() + b"x")
+    words = ("models", "promote", "cxr", "2", "--reason", "it is better")
+    assert "model.onnx is not the file that the manifest describes" in str(desk.type(*words).exception)
+    shutil.rmtree(made.folder)
+    assert "has no manifest.toml" in str(desk.type(*words).exception)
+    with desk.ledger.read() as connection:
+        assert models.get(connection, made.ref.digest).state == "candidate"
+    assert champion_of(desk) == desk.champion.ref.digest
+
+
+def test_what_goes_live_has_a_reason(desk: Desk) -> None:
+    made = desk.candidate()
+    for words in (("models", "promote", "cxr", "2"), ("models", "rollback", "cxr")):
+        said = desk.type(*words, "--reason", "  ")
+        assert isinstance(said.exception, ModelError)
+        assert "Give a reason" in str(said.exception)
+    with desk.ledger.read() as connection:
+        assert models.get(connection, made.ref.digest).state == "candidate"
+
+
+def test_a_person_is_not_merged_with_herself(desk: Desk) -> None:
+    assert "Both are the same patient ID" in str(desk.type("merge-patients", "A", "A").exception)
+
+
+def test_who_is_not_known_is_said_to_be_so(desk: Desk) -> None:
+    assert "Nothing was known of them." in desk.type("forget", "NOBODY", "--yes").output
+
+
+def test_rows_that_can_t_be_taken_are_told_and_the_others_are(desk: Desk) -> None:
+    with desk.ledger.write() as connection:
+        put_study(connection, "1.2.1")
+        put_prediction(connection, "1.2.1", 0.0, model=desk.champion.ref)
+    rows = [
+        "study_instance_uid,finding,value,reader,time",
+        "9.9.9,pneumonia,present,ada,2026-11-01T10:00:00+00:00",
+        "1.2.1,pneumonia,maybe,ada,2026-11-01T10:00:00+00:00",
+        "1.2.1,pneumonia,present,ada,2026-11-01T10:00:00+00:00",
+        "1.2.1,pneumonia,absent,bob,2026-11-01T10:00:00+00:00",
+    ]
+    (desk.folder / "reads.csv").write_text("\n".join(rows))
+    said = desk.type("reads", "import", str(desk.folder / "reads.csv"))
+    assert said.exit_code == 1
+    told = " ".join(said.output.split())
+    assert "line 2: study 9.9.9 is not known" in told
+    assert "line 3: value 'maybe' is none of present, absent, undetermined" in told
+    assert "2 read(s) taken, 0 known already, 2 left out." in told
+    (desk.folder / "reads.csv").write_text("")
+    assert "has no header line" in str(desk.type("reads", "import", str(desk.folder / "reads.csv")).exception)
