@@ -7,9 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 import tomli_w
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     field_validator,
@@ -18,14 +16,13 @@ from pydantic import (
 
 from orthanc_al.domain.codes import Code
 from orthanc_al.domain.criteria import Criteria
-from orthanc_al.domain.grouping import Grouping
 from orthanc_al.domain.model import Finding
 from orthanc_al.domain.preprocessing import PreprocessingSpec
 from orthanc_al.errors import PackageRefusedError
+from orthanc_al.inference.thresholds import Table, Thresholds
 from orthanc_al.methods.calibration import Calibrator
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 def _exactly(
@@ -46,12 +43,6 @@ def _exactly(
     return BeforeValidator(check)
 
 
-class _Table(BaseModel):
-    """A TOML table: frozen, and an unknown key is a fault."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
 class Origin(StrEnum):
     """Whose audit labels a calibrator and thresholds come from."""
 
@@ -59,102 +50,7 @@ class Origin(StrEnum):
     SITE = "site"
 
 
-def _in_order(low: float | None, high: float | None) -> None:
-    if low is not None and high is not None and low > high:
-        raise ValueError(f"low ({low}) is above high ({high}): a study would be both")
-
-
-class GroupThresholds(_Table):
-    """Borders of one group of studies, from the audit labels of that group alone.
-
-    Attributes
-    ----------
-    positives, negatives
-        How many labels of each class are behind ``low`` and ``high``.
-    """
-
-    name: str
-    high: Probability | None = None
-    low: Probability | None = None
-    positives: Annotated[int, Field(ge=0)]
-    negatives: Annotated[int, Field(ge=0)]
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        _in_order(self.low, self.high)
-        return self
-
-
-class Groups(_Table):
-    """Borders group by group (Mondrian: Vovk, Gammerman & Shafer 2005), and which attribute makes them.
-
-    A group that is not among ``borders`` has no audit label: nothing of it is ranked low.
-    """
-
-    by: Grouping
-    borders: tuple[GroupThresholds, ...] = ()
-
-    @model_validator(mode="after")
-    def _each_once(self) -> Self:
-        names = [group.name for group in self.borders]
-        if self.by is Grouping.NONE or len(set(names)) != len(names):
-            raise ValueError(
-                f"groups are made by an attribute and named once each, not by {self.by!r}: {names}"
-            )
-        return self
-
-    def get(self, name: str) -> GroupThresholds | None:
-        """Return the borders of a group, None where it has none."""
-        return next((group for group in self.borders if group.name == name), None)
-
-
-class Thresholds(_Table):
-    """Borders between tiers, as calibrated probabilities of a study.
-
-    Attributes
-    ----------
-    operating
-        Where sensitivity and specificity are stated.
-    high
-        Above: tier high. None where the labels do not support one.
-    low
-        Below: tier low. None where the labels do not support one.
-    groups
-        The same group by group, where the site asks for the guarantee in each of them.
-    """
-
-    operating: Probability
-    high: Probability | None = None
-    low: Probability | None = None
-    groups: Groups | None = None
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        _in_order(self.low, self.high)
-        return self
-
-    @property
-    def has_low(self) -> bool:
-        """Whether anything could be ranked low by these."""
-        grouped = self.groups.borders if self.groups is not None else ()
-        return self.low is not None or any(group.low is not None for group in grouped)
-
-    def borders(self, by: Grouping, group: str) -> tuple[float | None, float | None]:
-        """Return (low, high) for a study of a group.
-
-        Where the site asks for a guarantee in each group, a group that has no border of its own, or a
-        package that was made without groups, gives no low tier. The high border of such a group is that of
-        all studies.
-        """
-        if by is Grouping.NONE:
-            return self.low, self.high
-        own = self.groups.get(group) if self.groups is not None and self.groups.by is by else None
-        if own is None:
-            return None, self.high
-        return own.low, own.high if own.high is not None else self.high
-
-
-class FindingEntry(_Table):
+class FindingEntry(Table):
     """One finding, in the order of the model's logits."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
@@ -170,7 +66,7 @@ class FindingEntry(_Table):
         return Finding(self.name, Code(self.code_value, self.code_scheme, self.code_meaning))
 
 
-class Calibration(_Table):
+class Calibration(Table):
     """Who calibrated, and from how many audit labels of each kind.
 
     ``site`` means the site that runs the model: the labels of another site or of the factory never
@@ -183,7 +79,7 @@ class Calibration(_Table):
     negatives: Annotated[int, Field(ge=0)]
 
 
-class Metric(_Table):
+class Metric(Table):
     """A figure with its 95 % interval, on ``n`` images or studies described by ``on``."""
 
     name: str
@@ -195,7 +91,7 @@ class Metric(_Table):
     n: Annotated[int, Field(ge=1)]
 
 
-class Intended(_Table):
+class Intended(Table):
     """What a model was made for; empty means any (`orthanc_al.domain.criteria.Criteria`)."""
 
     modality: tuple[str, ...] = ()
@@ -212,7 +108,7 @@ class Intended(_Table):
         return Criteria(**{name: getattr(self, name) for name in type(self).model_fields})
 
 
-class Series(_Table):
+class Series(Table):
     """A model of the slices of CT and MR: each is scored as it arrives, and the stack is looked at.
 
     Attributes
@@ -224,7 +120,7 @@ class Series(_Table):
     placed: bool = True
 
 
-class Run(_Table):
+class Run(Table):
     """How the network is run.
 
     Attributes
@@ -246,7 +142,7 @@ class Run(_Table):
     tensorrt: bool = False
 
 
-class Manifest(_Table):
+class Manifest(Table):
     """The whole file.
 
     Attributes

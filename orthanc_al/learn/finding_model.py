@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from orthanc_al.inference import manifest as parts
 from orthanc_al.inference.head_swap import read_head
 from orthanc_al.inference.package import ModelPackage
+from orthanc_al.inference.thresholds import Groups, Thresholds
 from orthanc_al.methods.calibration import Calibrator
 from orthanc_al.methods.head import Head
 
@@ -16,21 +17,21 @@ Vector = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Borders:
-    """Calibrated probabilities between tiers, as `orthanc_al.inference.manifest.Thresholds` has them."""
+    """Calibrated probabilities between tiers, as `orthanc_al.inference.thresholds.Thresholds` has them."""
 
     operating: float
     high: float | None
     low: float | None
-    groups: parts.Groups | None = None
+    groups: Groups | None = None
 
     @classmethod
-    def of(cls, entry: parts.Thresholds) -> "Borders":
+    def of(cls, entry: Thresholds) -> "Borders":
         """Return the borders of a manifest."""
         return cls(entry.operating, entry.high, entry.low, entry.groups)
 
-    def entry(self) -> parts.Thresholds:
+    def entry(self) -> Thresholds:
         """Return them as a manifest has them."""
-        return parts.Thresholds(operating=self.operating, high=self.high, low=self.low, groups=self.groups)
+        return Thresholds(operating=self.operating, high=self.high, low=self.low, groups=self.groups)
 
 
 @dataclass(frozen=True, slots=True)

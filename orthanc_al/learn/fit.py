@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from orthanc_al.domain import Grouping, group_of
-from orthanc_al.inference.manifest import Groups, GroupThresholds
+from orthanc_al.inference.thresholds import Groups, GroupThresholds
 from orthanc_al.learn.finding_model import Borders, FindingModel
 from orthanc_al.learn.snapshot import Cases, Role, Snapshot
 from orthanc_al.methods.calibration import FITTED_HEAD, Prior, fit_calibrator

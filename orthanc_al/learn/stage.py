@@ -5,7 +5,6 @@ over goes live; else, where no candidate is in shadow, a new one is made and jud
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -13,6 +12,7 @@ from sqlalchemy import Connection
 
 from orthanc_al.errors import PackageRefusedError
 from orthanc_al.inference.package import ModelPackage
+from orthanc_al.learn.evening import Evening, evening_of
 from orthanc_al.learn.finding_model import finding_models
 from orthanc_al.learn.finetune.start import Start
 from orthanc_al.learn.fit import Guarantee
@@ -24,7 +24,7 @@ from orthanc_al.learn.pccp import Plan
 from orthanc_al.learn.proposals import result_of
 from orthanc_al.learn.records import verdict_of, withdrawal_record
 from orthanc_al.learn.registry import make_package, version_of
-from orthanc_al.learn.snapshot import Snapshot, build
+from orthanc_al.learn.snapshot import Snapshot
 from orthanc_al.learn.watch import AuditChart, audit_charts
 from orthanc_al.ledger import (
     Job,
@@ -32,8 +32,8 @@ from orthanc_al.ledger import (
     Outcome,
     datasets,
     learning,
+    lineage,
     models,
-    response,
     shadow,
     trail,
     training_cache,
@@ -46,29 +46,6 @@ if TYPE_CHECKING:
 
 _DAY: Final = 86400.0
 _log = logger("learn")
-
-
-@dataclass(frozen=True, slots=True)
-class _Evening:
-    """What a night finds in the ledger.
-
-    Attributes
-    ----------
-    candidate
-        In shadow, None where there is none.
-    missing
-        What that one has not done yet, empty where it may go live.
-    live_since
-        When the champion went live, in seconds since 1970.
-    """
-
-    champion: RegisteredModel
-    anchor: RegisteredModel
-    snapshot: Snapshot
-    candidate: RegisteredModel | None
-    missing: str
-    live_since: float
-    time: float
 
 
 class RetrainStage:
@@ -134,46 +111,18 @@ class RetrainStage:
             The champion's or the factory's package is not what the ledger says.
         """
         with alone(self._folder, job.subject):
-            evening = self._evening(job.subject)
+            with self._ledger.read() as connection:
+                evening = evening_of(
+                    connection, job.subject, self._plan, self._clock(), shown_weight=self._shown_weight
+                )
             alarms = self._alarms(evening)
             if any(chart.alarm is not None for chart in alarms):
                 return self._withdraw(evening, alarms)
             return self._promote(evening) or self._fine_tune(evening) or self._learn(evening)
 
-    def _evening(self, name: str) -> _Evening:
-        time = self._clock()
-        with self._ledger.read() as connection:
-            champion = models.live(connection, name)
-            anchor = models.anchor(connection, champion.ref.digest)
-            candidate = shadow.in_shadow(connection, name)
-            rule = self._plan.shadow.rule
-            return _Evening(
-                champion=champion,
-                anchor=anchor,
-                snapshot=self._snapshot(connection, champion.ref.digest, anchor.ref.digest, time),
-                candidate=candidate,
-                missing="" if candidate is None else rule.missing(connection, candidate, time),
-                live_since=models.history(connection, name)[0].at,
-                time=time,
-            )
-
-    def _snapshot(self, connection: Connection, champion: str, anchor: str, time: float) -> Snapshot:
-        made = build(
-            anchor,
-            learning.labelled_cases(connection, models.family(connection, champion), anchor),
-            learning.folds(connection),
-            learning.audited_patients(connection),
-            response.audit_response(connection, time - self._plan.audit.unread_after_days * _DAY),
-            self._plan.audit.max_unread_share,
-            shown_weight=self._shown_weight,
-        )
-        for fault in made.faults:
-            _log.warning("case_left_out", reason=fault)
-        return made
-
     # --- the watch over the champion ------------------------------------------------------------------
 
-    def _alarms(self, evening: _Evening) -> list[AuditChart]:
+    def _alarms(self, evening: Evening) -> list[AuditChart]:
         """Return the charts of the champion's audits, none where nothing was judged before."""
         if not evening.snapshot.cases:
             return []
@@ -185,7 +134,7 @@ class RetrainStage:
             for chart in audit_charts(evening.snapshot, model, evening.live_since, self._plan.watch)
         ]
 
-    def _withdraw(self, evening: _Evening, charts: list[AuditChart]) -> Outcome:
+    def _withdraw(self, evening: Evening, charts: list[AuditChart]) -> Outcome:
         """Go back to what was live before, or say why that is left to a person."""
         with self._ledger.read() as connection:
             before = models.previous(connection, evening.champion.ref.name)
@@ -221,7 +170,7 @@ class RetrainStage:
 
     # --- the candidate in shadow ------------------------------------------------------------------------
 
-    def _promote(self, evening: _Evening) -> Outcome | None:
+    def _promote(self, evening: Evening) -> Outcome | None:
         """Return what becomes of the candidate in shadow, None where there is none, or its time is over."""
         candidate = evening.candidate
         if candidate is None or not self._plan.shadow.rule.asks:
@@ -244,14 +193,14 @@ class RetrainStage:
 
     # --- a new candidate --------------------------------------------------------------------------------
 
-    def _fine_tune(self, evening: _Evening) -> Outcome | None:
+    def _fine_tune(self, evening: Evening) -> Outcome | None:
         """Return what becomes of a network of its own, None where none is asked for or this was judged."""
         snapshot, champion = evening.snapshot, evening.champion.ref
         if self._fine_tuning is None or not snapshot.cases:
             return None
         with self._ledger.read() as connection:
             files = training_cache.files(connection)
-            factory = models.factory(connection, champion.digest)
+            factory = lineage.factory(connection, champion.digest)
         live, backbone, first = (load(model) for model in (evening.champion, evening.anchor, factory))
         start = Start(live, backbone, first, snapshot, files, evening.time)
         with self._ledger.read() as connection:
@@ -265,7 +214,7 @@ class RetrainStage:
         at_once = self._automatic and not self._plan.shadow.rule.asks
         return Outcome(_outcome(night, at_once=at_once), self._writer(night, at_once=at_once))
 
-    def _learn(self, evening: _Evening) -> Outcome:
+    def _learn(self, evening: Evening) -> Outcome:
         snapshot, name = evening.snapshot, evening.champion.ref.name
         champion, anchor = evening.champion.ref, evening.anchor.ref
         version = version_of(snapshot, anchor, champion, self._guarantee, self._plan.model_dump_json())

@@ -86,7 +86,7 @@ def labelled_cases(
     Parameters
     ----------
     model_digests
-        Packages whose embeddings are the same (`orthanc_al.ledger.models.family`).
+        Packages whose embeddings are the same (`orthanc_al.ledger.lineage.family`).
     backbone
         The package that gave them their backbone: where it was fine-tuned, cases from before it have the
         embeddings that it gave out of the training cache (`orthanc_al.ledger.history`).

@@ -18,7 +18,6 @@ from orthanc_al.ledger.schema import models, promotions
 from orthanc_al.observe import now
 
 _INSTALLER: Final = "configuration"
-_HEAD_ONLY: Final = "retrained"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,36 +120,6 @@ def versions(connection: Connection, name: str | None = None) -> list[Registered
     if name is not None:
         query = query.where(models.c.name == name)
     return [_model(row) for row in connection.execute(query).mappings()]
-
-
-def anchor(connection: Connection, digest: str) -> RegisteredModel:
-    """Return the package that gave ``digest`` its backbone: the head's prior, and the gate's anchor.
-
-    That is the factory's, or one that was fine-tuned. Head swaps keep the backbone, so packages with the
-    same anchor have bit-equal embeddings.
-    """
-    model = get(connection, digest)
-    while model.origin == _HEAD_ONLY and model.parent is not None:
-        model = get(connection, model.parent)
-    return model
-
-
-def factory(connection: Connection, digest: str) -> RegisteredModel:
-    """Return the factory package that ``digest`` descends from, whatever was fine-tuned in between."""
-    model = get(connection, digest)
-    while model.parent is not None:
-        model = get(connection, model.parent)
-    return model
-
-
-def family(connection: Connection, digest: str) -> frozenset[str]:
-    """Return the digests of all packages whose embeddings are those of ``digest``: the same anchor's."""
-    parents = {
-        model.ref.digest: model.parent if model.origin == _HEAD_ONLY else None
-        for model in versions(connection)
-    }
-    root = anchor(connection, digest).ref.digest
-    return frozenset(one for one in parents if _root(one, parents) == root)
 
 
 def install(connection: Connection, ref: ModelRef, folder: Path) -> bool:
@@ -332,11 +301,6 @@ def _go_live(connection: Connection, ref: ModelRef, kind: str, approver: str, re
         version=ref.version,
         previous=previous,
     )
-
-
-def _root(digest: str, parents: dict[str, str | None]) -> str:
-    parent = parents[digest]
-    return digest if parent is None else _root(parent, parents)
 
 
 def _model(row: RowMapping) -> RegisteredModel:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from orthanc_al.domain import Grouping, group_of
-from orthanc_al.inference.manifest import Thresholds
+from orthanc_al.inference.thresholds import Thresholds
 from orthanc_al.ledger.learning import LabelledCase
 from orthanc_al.ledger.monitoring import Point
 from orthanc_al.ledger.response import Response

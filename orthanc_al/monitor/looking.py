@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from orthanc_al.domain import Grouping, group_of
 from orthanc_al.inference.head_swap import read_head
 from orthanc_al.inference.package import ModelPackage, load_package
-from orthanc_al.ledger import models
+from orthanc_al.ledger import lineage, models
 from orthanc_al.ledger.learning import LabelledCase
 from orthanc_al.ledger.monitoring import Scored
 from orthanc_al.ledger.selections import AUDIT
@@ -62,7 +62,7 @@ def live_package(connection: Connection, name: str, by: Grouping) -> Live:
     """
     champion = models.live(connection, name)
     package = load_package(champion.folder)
-    family = models.family(connection, champion.ref.digest)
+    family = lineage.family(connection, champion.ref.digest)
     retrained = champion.origin != "factory"
     return Live(package, heads_of(package, by), family, retrained, champion.created_at if retrained else 0.0)
 

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
 
 from orthanc_al.domain import Grouping, group_of
-from orthanc_al.inference.manifest import Thresholds
+from orthanc_al.inference.thresholds import Thresholds
 from orthanc_al.ledger.learning import LabelledCase
 from orthanc_al.ledger.monitoring import Point, ReadBeside
 from orthanc_al.methods.automation_bias import automation_bias

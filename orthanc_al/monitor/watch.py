@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import beta, binomtest
 
 from orthanc_al.domain import Grouping
-from orthanc_al.inference.manifest import Thresholds
+from orthanc_al.inference.thresholds import Thresholds
 from orthanc_al.ledger.monitoring import Point
 from orthanc_al.methods import cusum, drift
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from sqlalchemy import Connection
 
-from orthanc_al.ledger import Ledger, enqueue, facts, selections, trail
-from orthanc_al.ledger.selections import ScoredStudy
+from orthanc_al.ledger import Ledger, enqueue, facts, scored_studies, selections, trail
+from orthanc_al.ledger.scored_studies import ScoredStudy
 from orthanc_al.methods import audit
 from orthanc_al.observe import Clock, now
 from orthanc_al.pipeline import Step
@@ -64,7 +64,7 @@ def _ask(
     expected = expected_per_day(connection, budget, time)
     pi = audit.propensity(budget.per_day, budget.audit_fraction, expected)
     cases = [as_case(one) for one in pool]
-    labelled = selections.asked_embeddings(connection, model)
+    labelled = scored_studies.asked_embeddings(connection, model)
     asked = ask_at_days_end(cases, count, known(connection, model), seed, day, labelled)
     for query in asked:
         uid = query.study_instance_uid
@@ -77,7 +77,7 @@ def _ask(
 def _pool(connection: Connection, time: float, day: str) -> list[ScoredStudy]:
     """Return the studies that may be asked about, one a patient (the newest)."""
     by_patient: dict[str, ScoredStudy] = {}
-    for one in selections.unasked_since(connection, time - _DAY):
+    for one in scored_studies.unasked_since(connection, time - _DAY):
         if not selections.patient_was_asked(connection, one.patient_key, day):
             by_patient.setdefault(one.patient_key, one)
     return list(by_patient.values())

@@ -11,9 +11,10 @@ from functools import cached_property
 from sqlalchemy import Connection
 
 from orthanc_al.domain import StudyState
-from orthanc_al.ledger import Job, Ledger, Outcome, enqueue, facts, selections
+from orthanc_al.ledger import Job, Ledger, Outcome, enqueue, facts, scored_studies, selections
 from orthanc_al.ledger.predictions import StoredPrediction, latest
-from orthanc_al.ledger.selections import AUDIT, QUERY, Candidate, ScoredStudy, Selection
+from orthanc_al.ledger.scored_studies import ScoredStudy
+from orthanc_al.ledger.selections import AUDIT, QUERY, Candidate, Selection
 from orthanc_al.methods import audit
 from orthanc_al.observe import Clock, now
 from orthanc_al.pipeline import Step
@@ -115,7 +116,7 @@ class SelectStage:
             drawn=selections.of_study(connection, uid),
             spent=selections.spent(connection, self._budget.day(time)),
             asked_patient=selections.patient_was_asked(connection, study.patient_key, self._budget.day(time)),
-            recent=selections.recently_scored(connection, _PEERS, but=uid),
+            recent=scored_studies.recently_scored(connection, _PEERS, but=uid),
             expected=expected_per_day(connection, self._budget, time),
             known=known(connection, found[0].model.digest),
             seed=seed,
@@ -206,15 +207,15 @@ def expected_per_day(connection: Connection, budget: Budget, time: float) -> flo
     """Return the eligible studies expected a day: as configured, or counted over the last two weeks."""
     if budget.expected_per_day > 0:
         return budget.expected_per_day
-    count, first = selections.scored_since(connection, time - _COUNTED_DAYS * _DAY)
+    count, first = scored_studies.scored_since(connection, time - _COUNTED_DAYS * _DAY)
     return audit.expected_per_day(count, 0.0 if first is None else (time - first) / _DAY)
 
 
 def known(connection: Connection, model_digest: str) -> rules.Known:
     """Return what is confirmed so far, and whether the audit speaks against the package's head."""
-    audited = selections.audited_scores(connection, model_digest)
+    audited = scored_studies.audited_scores(connection, model_digest)
     weak = rules.is_weak([score for score, _ in audited], [present for _, present in audited])
-    return rules.Known(selections.confirmed_positives(connection), weak)
+    return rules.Known(scored_studies.confirmed_positives(connection), weak)
 
 
 def as_case(scored: ScoredStudy) -> rules.Case:

@@ -15,7 +15,7 @@ from orthanc_al.learn import Guarantee, Plan, RetrainStage
 from orthanc_al.learn.finetune import fine_tuning
 from orthanc_al.learn.finetune.examples import validates
 from orthanc_al.learn.snapshot import Role, build
-from orthanc_al.ledger import Job, Ledger, learning, models, selections, training_cache
+from orthanc_al.ledger import Job, Ledger, learning, lineage, models, selections, training_cache
 from orthanc_al.ledger.response import Response
 from orthanc_al.ledger.schema import history_embeddings, predictions
 from orthanc_al.ledger.selections import AUDIT, QUERY, Selection
@@ -144,10 +144,10 @@ def test_a_network_of_its_own_goes_live_behind_the_gate_and_the_next_head_is_fit
     with site.ledger.read() as connection:
         rows = connection.execute(select(history_embeddings)).mappings().all()
         cases = learning.labelled_cases(
-            connection, models.family(connection, live.ref.digest), live.ref.digest
+            connection, lineage.family(connection, live.ref.digest), live.ref.digest
         )
-        assert models.anchor(connection, live.ref.digest).ref == live.ref
-        assert models.factory(connection, live.ref.digest).ref == site.package.ref
+        assert lineage.anchor(connection, live.ref.digest).ref == live.ref
+        assert lineage.factory(connection, live.ref.digest).ref == site.package.ref
     assert len(rows) == len(cases) == 320
     one = next(case for case in cases if case.study_instance_uid == "1.2.7")
     film = np.load(site.folder / "cache" / "7.npy")[np.newaxis].astype(np.float32)
@@ -261,7 +261,7 @@ def test_a_network_that_no_epoch_betters_is_no_candidate_and_a_head_is_tried(sit
 def test_who_tells_when_to_stop_has_no_part_in_the_heads_that_training_starts_from(site: Site) -> None:
     site.read(QUERY, 80)
     with site.ledger.read() as connection:
-        cases = learning.labelled_cases(connection, models.family(connection, site.package.ref.digest))
+        cases = learning.labelled_cases(connection, lineage.family(connection, site.package.ref.digest))
     made = build(site.package.ref.digest, cases, {}, {}, Response(0, 0), 0.2)
     starts = without_validation(made).select(FINDING, Role.TRAIN).rows
     assert 0 < len(starts) < 80

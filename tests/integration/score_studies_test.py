@@ -10,7 +10,7 @@ from sqlalchemy import select
 from orthanc_al.domain import Grouping, StudyState, Tier
 from orthanc_al.domain.criteria import Criteria
 from orthanc_al.errors import SpoolFileError
-from orthanc_al.inference.manifest import Groups, GroupThresholds
+from orthanc_al.inference.thresholds import Groups, GroupThresholds
 from orthanc_al.ledger import Job, Ledger, instances, models, predictions, selections, studies, trail
 from orthanc_al.ledger.response import ResponseRule
 from orthanc_al.ledger.schema import jobs

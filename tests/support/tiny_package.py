@@ -12,8 +12,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from orthanc_al.domain.preprocessing import PreprocessingSpec
 from orthanc_al.inference.contents import PackageContents
-from orthanc_al.inference.manifest import Calibration, FindingEntry, Groups, Manifest, Origin, Thresholds
+from orthanc_al.inference.manifest import Calibration, FindingEntry, Manifest, Origin
 from orthanc_al.inference.package import ModelPackage, write_package
+from orthanc_al.inference.thresholds import Groups, Thresholds
 from orthanc_al.methods.attention import Attention
 from orthanc_al.methods.calibration import Calibrator
 from orthanc_al.methods.ood import Domain

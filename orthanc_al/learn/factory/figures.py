@@ -7,7 +7,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from orthanc_al.inference.manifest import Metric, Thresholds
+from orthanc_al.inference.manifest import Metric
+from orthanc_al.inference.thresholds import Thresholds
 from orthanc_al.methods.bootstrap import by_patient
 from orthanc_al.methods.calibration import Calibrator, expected_calibration_error, fit_calibrator
 from orthanc_al.methods.conformal import high_threshold

@@ -13,8 +13,9 @@ from rich.console import Console
 from orthanc_al.domain.preprocessing import PreprocessingSpec
 from orthanc_al.imaging.preprocess import preprocess
 from orthanc_al.inference.contents import PackageContents
-from orthanc_al.inference.manifest import Calibration, FindingEntry, Manifest, Metric, Origin, Thresholds
+from orthanc_al.inference.manifest import Calibration, FindingEntry, Manifest, Metric, Origin
 from orthanc_al.inference.package import write_package
+from orthanc_al.inference.thresholds import Thresholds
 from orthanc_al.learn.factory.augment import SHIFT_S2, SHIFT_S4, random_film
 from orthanc_al.learn.factory.card import model_card
 from orthanc_al.learn.factory.dataset import FilmSet, Part, load_films

@@ -6,7 +6,7 @@ embedded anew, and are in none of it.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -19,8 +19,8 @@ from orthanc_al.errors import PackageRefusedError
 from orthanc_al.inference.contents import PackageContents
 from orthanc_al.inference.head_swap import read_head, swap_head
 from orthanc_al.inference.package import ModelPackage
-from orthanc_al.inference.session import Session
 from orthanc_al.learn.finding_model import FindingModel, finding_models
+from orthanc_al.learn.finetune.embedding import Inputs, embedded, factory_logits, with_inputs
 from orthanc_al.learn.finetune.examples import Examples, cached_inputs, examples_of, validates
 from orthanc_al.learn.finetune.factory_films import factory_examples
 from orthanc_al.learn.finetune.start import Start
@@ -34,17 +34,11 @@ from orthanc_al.learn.proposals import FindingResult, Proposal, subgroups_of
 from orthanc_al.learn.registry import make_package, version_of
 from orthanc_al.learn.snapshot import Role, Snapshot
 from orthanc_al.ledger.history import HistoryEmbedding
-from orthanc_al.ledger.learning import LabelledCase
-from orthanc_al.methods.ood import Domain, fit_domain
 from orthanc_al.observe import logger
 
 NETWORK: Final = "network"
 
 _log = logger("learn")
-_BATCH: Final = 64
-_LEAST_FOR_DOMAIN: Final = 20
-
-Inputs = Mapping[tuple[str, str], NDArray[np.float16]]
 
 
 class FineTuning:
@@ -109,7 +103,7 @@ class FineTuning:
         """
         size = start.champion.manifest.preprocessing.size
         inputs = cached_inputs(self._cache, start.files, start.snapshot.cases, size)
-        old = _only(start.snapshot, inputs)
+        old = with_inputs(start.snapshot, inputs)
         findings = [entry.name for entry in start.champion.manifest.findings]
         examples = examples_of(old, findings, inputs, size)
         lacks = _pooled(start.champion) or self._lacks(examples)
@@ -124,7 +118,7 @@ class FineTuning:
             _log.info("network_gained_nothing", model=start.champion.ref.name, version=version)
             return None
         version = f"{version}.{hashlib.sha256(model).hexdigest()[:6]}"
-        new, domain = _embedded(old, inputs, model, start.champion.contents.domain is not None)
+        new, domain = embedded(old, inputs, model, start.champion.contents.domain is not None)
         results, models = self._judge(start, old, new, model, inputs)
         verdict = _together(results)
         night = Night(
@@ -176,7 +170,7 @@ class FineTuning:
             audit = old.select(live.name, Role.CALIBRATION)
             before = origin.probabilities(audit.embeddings) if audit.rows else np.empty(0)
             candidate = set_borders(new, fitted, origin, self._guarantee, before=before)
-            factory = _factory_logits(start, old.select(live.name, Role.GATE).rows, live.name, inputs)
+            factory = factory_logits(start, old.select(live.name, Role.GATE).rows, live.name, inputs)
             cases = _gate_cases(old, new, candidate, live, origin, factory)
             judgement = self._asked(old, live.name, cases)
             models.append(candidate)
@@ -252,57 +246,6 @@ def without_validation(snapshot: Snapshot) -> Snapshot:
         for case, role in zip(snapshot.cases, snapshot.roles, strict=True)
     )
     return replace(snapshot, roles=roles)
-
-
-def _only(snapshot: Snapshot, inputs: Inputs) -> Snapshot:
-    """Return the snapshot of the cases that have an input."""
-    kept = [
-        (case, role)
-        for case, role in zip(snapshot.cases, snapshot.roles, strict=True)
-        if (case.study_instance_uid, case.finding) in inputs
-    ]
-    return replace(snapshot, cases=tuple(case for case, _ in kept), roles=tuple(role for _, role in kept))
-
-
-def _embedded(
-    old: Snapshot, inputs: Inputs, model: bytes, with_domain: bool
-) -> tuple[Snapshot, Domain | None]:
-    """Return the cases as the new network sees them, and where its domain ends."""
-    films = [inputs[case.study_instance_uid, case.finding] for case in old.cases]
-    embeddings = _run(model, films)[1]
-    trains = np.array([role is Role.TRAIN for role in old.roles])
-    domain = None
-    if with_domain and trains.sum() >= _LEAST_FOR_DOMAIN:
-        unseen = embeddings[~trains] if (~trains).sum() >= _LEAST_FOR_DOMAIN else embeddings
-        domain = fit_domain(embeddings[trains], unseen)
-    ood = np.zeros(len(films)) if domain is None else domain.ratio(embeddings)
-    cases = tuple(
-        replace(case, embedding=embeddings[row], ood=float(ood[row])) for row, case in enumerate(old.cases)
-    )
-    return replace(old, cases=cases), domain
-
-
-def _run(
-    model: bytes, films: Sequence[NDArray[np.float16]]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return logits (n, k) and embeddings (n, d) of model inputs by ONNX Runtime."""
-    session = Session(model)
-    parts = [
-        session.run(np.stack(films[start : start + _BATCH]).astype(np.float32))
-        for start in range(0, len(films), _BATCH)
-    ]
-    return np.concatenate([one.logits for one in parts]), np.concatenate([one.embedding for one in parts])
-
-
-def _factory_logits(
-    start: Start, rows: Sequence[LabelledCase], finding: str, inputs: Inputs
-) -> NDArray[np.float64] | None:
-    """Return what the factory's own network says of the gate's cases; None where the backbone is its."""
-    if start.factory.ref.digest == start.backbone.ref.digest or not rows:
-        return None
-    k = [entry.name for entry in start.factory.manifest.findings].index(finding)
-    films = [inputs[case.study_instance_uid, finding] for case in rows]
-    return _run(start.factory.contents.model, films)[0][:, k].astype(np.float64)
 
 
 def _gate_cases(

@@ -12,7 +12,7 @@ from orthanc_al.cli import common
 from orthanc_al.cli.app import app
 from orthanc_al.domain import Grouping, patient_key
 from orthanc_al.errors import ConfigurationError, ModelError, PackageRefusedError
-from orthanc_al.inference.manifest import Groups, GroupThresholds
+from orthanc_al.inference.thresholds import Groups, GroupThresholds
 from orthanc_al.learn.lock import alone
 from orthanc_al.ledger import Ledger, facts, models, queue, shadow
 from orthanc_al.ledger.schema import change_records, datasets

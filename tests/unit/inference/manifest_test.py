@@ -8,14 +8,12 @@ from orthanc_al.errors import PackageRefusedError
 from orthanc_al.inference.manifest import (
     Calibration,
     FindingEntry,
-    Groups,
-    GroupThresholds,
     Manifest,
     Metric,
     Origin,
-    Thresholds,
     parse_manifest,
 )
+from orthanc_al.inference.thresholds import Groups, GroupThresholds, Thresholds
 from orthanc_al.methods.calibration import Calibrator
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from orthanc_al.domain import ModelRef
 from orthanc_al.errors import ModelError, PackageRefusedError
-from orthanc_al.ledger import Ledger, models, trail
+from orthanc_al.ledger import Ledger, lineage, models, trail
 
 pytestmark = pytest.mark.both_databases
 
@@ -120,9 +120,9 @@ def test_adding_twice_is_adding_once_and_never_takes_a_promotion_back(registry: 
 
 def test_the_anchor_is_the_factory_s_and_the_family_shares_its_backbone(registry: Ledger) -> None:
     with registry.read() as connection:
-        assert models.anchor(connection, TWO.digest).ref == FACTORY
-        assert models.family(connection, ONE.digest) == {FACTORY.digest, ONE.digest, TWO.digest}
-        assert models.family(connection, OTHER.digest) == {OTHER.digest}
+        assert lineage.anchor(connection, TWO.digest).ref == FACTORY
+        assert lineage.family(connection, ONE.digest) == {FACTORY.digest, ONE.digest, TWO.digest}
+        assert lineage.family(connection, OTHER.digest) == {OTHER.digest}
 
 
 def test_a_package_is_found_by_version_or_by_the_start_of_its_digest(registry: Ledger) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from orthanc_al.domain import Grouping
-from orthanc_al.inference.manifest import Groups, GroupThresholds, Thresholds
+from orthanc_al.inference.thresholds import Groups, GroupThresholds, Thresholds
 from orthanc_al.ledger.learning import LabelledCase
 from orthanc_al.ledger.monitoring import ReadBeside
 from orthanc_al.ledger.response import Response

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from orthanc_al.domain import Grouping
-from orthanc_al.inference.manifest import Groups, GroupThresholds, Thresholds
+from orthanc_al.inference.thresholds import Groups, GroupThresholds, Thresholds
 from orthanc_al.monitor.watch import (
     Head,
     Sample,

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from orthanc_al.domain.preprocessing import PreprocessingSpec
-from orthanc_al.inference.manifest import Calibration, FindingEntry, Manifest, Origin, Thresholds
+from orthanc_al.inference.manifest import Calibration, FindingEntry, Manifest, Origin
+from orthanc_al.inference.thresholds import Thresholds
 from orthanc_al.learn.factory.card import model_card
 from orthanc_al.learn.factory.figures import (
     ASSUMED_PREVALENCE,
