@@ -6,10 +6,9 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, delete, func, select, update
 
-from orthanc_al.ledger import patients
+from orthanc_al.ledger import datasets, patients
 from orthanc_al.ledger.engine import upsert
 from orthanc_al.ledger.schema import (
-    datasets,
     history_embeddings,
     image_scores,
     instances,
@@ -126,7 +125,7 @@ def forget(connection: Connection, patient_key: str) -> Forgotten:
     patients.drop(connection, patient_key)
     for table in (shadow_scores, history_embeddings):
         _drop(connection, table, uids)
-    _drop_from_datasets(connection, set(uids))
+    datasets.drop(connection, set(uids))
     nobody = dict.fromkeys(
         ("patient_id", "patient_name", "birth_date", "sex", "accession_number", "description"), ""
     )
@@ -140,15 +139,3 @@ def forget(connection: Connection, patient_key: str) -> Forgotten:
 
 def _drop(connection: Connection, table: Any, uids: Collection[str]) -> int:
     return int(connection.execute(delete(table).where(table.c.study_instance_uid.in_(uids))).rowcount)
-
-
-def _drop_from_datasets(connection: Connection, uids: set[str]) -> None:
-    """Take the rows of these studies out of each data set; its digest still names what was learned from."""
-    for digest, content in connection.execute(select(datasets.c.digest, datasets.c.content)).all():
-        left = [row for row in content["cases"] if row["study"] not in uids]
-        if len(left) < len(content["cases"]):
-            connection.execute(
-                update(datasets)
-                .where(datasets.c.digest == digest)
-                .values(content={**content, "cases": left, "forgotten": len(content["cases"]) - len(left)})
-            )

@@ -19,8 +19,12 @@ def merge(ledger: Ledger, gone: tuple[str, str], kept: tuple[str, str], actor: s
     Raises
     ------
     ConfigurationError
-        Both are the same.
+        Both are the same, or one is empty.
     """
+    if not gone[0].strip() or not kept[0].strip():
+        raise ConfigurationError(
+            "Give two patient IDs: studies without one are not known to be of one person."
+        )
     if gone == kept:
         raise ConfigurationError("Both are the same patient ID: give the one that is no longer used first.")
     with ledger.write() as connection:

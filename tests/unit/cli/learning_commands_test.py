@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sqlalchemy import text
 from typer.testing import CliRunner, Result
 
 from orthanc_al.cli import common
@@ -237,6 +238,32 @@ def test_what_goes_live_has_a_reason(desk: Desk) -> None:
 
 def test_a_person_is_not_merged_with_herself(desk: Desk) -> None:
     assert "Both are the same patient ID" in str(desk.type("merge-patients", "A", "A").exception)
+
+
+def test_studies_without_a_patient_id_are_nobody_s(desk: Desk) -> None:
+    """They would all be forgotten, or merged, as one person."""
+    for words in (("forget", " ", "--yes"), ("merge-patients", "", "B"), ("merge-patients", "A", "")):
+        said = desk.type(*words)
+        assert isinstance(said.exception, ConfigurationError)
+        assert "studies without one are not known to be of one person" in str(said.exception)
+
+
+@pytest.mark.parametrize("damage", ["'{}'", "'no JSON'", "'[1]'", """'{"cases": 1}'"""])
+def test_a_damaged_data_set_keeps_nobody_from_being_forgotten_and_is_told_at_night(
+    desk: Desk, damage: str
+) -> None:
+    with desk.ledger.write() as connection:
+        put_study(connection, "1.1", patient=patient_key(facts.patient_salt(connection), "A"))
+        put_prediction(connection, "1.1", 0.0, embedding=np.ones(4), model=desk.champion.ref)
+        put_read(connection, "1.1", present=True)
+    assert desk.type("retrain", "--here").exit_code == 0
+    with desk.ledger.write() as connection:
+        connection.execute(change_records.delete())
+        connection.execute(text(f"UPDATE datasets SET content = {damage}"))
+    assert "is not what was learned from" in str(desk.type("retrain", "--here").exception)
+    assert "1 study(ies)" in desk.type("forget", "A", "--yes").output
+    with desk.ledger.read() as connection:
+        assert connection.execute(text("SELECT content FROM datasets")).scalars().all() == ["{}"]
 
 
 def test_who_is_not_known_is_said_to_be_so(desk: Desk) -> None:
