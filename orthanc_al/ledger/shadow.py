@@ -75,7 +75,7 @@ class ShadowRule:
         """Return in words what a candidate has not done yet, empty where it may go live."""
         if candidate.state != "candidate" or not self.asks:
             return ""
-        seen = seen_by(connection, candidate.ref.digest)
+        seen = seen_by(connection, candidate.ref.digest, blind=True)
         hours = (time - candidate.created_at) / _HOUR
         if seen.failures:
             return f"it could not score {seen.failures} studies in shadow: {seen.error}"
@@ -85,14 +85,12 @@ class ShadowRule:
                 f"{max(hours, 0.0):.1f} of {self.min_hours:g} hours old"
             )
         apart = [
-            f"{finding}: {figures.same_side:.0%}"
-            for finding, figures in seen.findings.items()
-            if figures.same_side < self.min_agreement
+            finding for finding, figures in seen.findings.items() if figures.same_side < self.min_agreement
         ]
         if apart:
             return (
                 f"in shadow it agrees with the champion on less than {self.min_agreement:.0%} of studies "
-                f"({'; '.join(apart)})"
+                f"({', '.join(apart)})"  # no figure: blind audits are in it
             )
         return ""
 
@@ -168,19 +166,22 @@ def put(connection: Connection, scores: Sequence[ShadowScore]) -> None:
         upsert(connection, shadow_scores, values, keys, [name for name in values if name not in keys])
 
 
-def seen_by(connection: Connection, candidate: str) -> Seen:
+def seen_by(connection: Connection, candidate: str, *, blind: bool = False) -> Seen:
     """Return what a candidate did in shadow, beside whatever champion.
 
-    Studies of which nothing may be shown are in none of the figures: who knows the others could tell from
-    them what the models say of a blind audit. It counts as soon as its read is signed.
+    Studies of which nothing may be shown are counted, and are in no agreement: who knows the others could
+    tell from it what the models say of a blind audit. It is in there as soon as its read is signed.
 
     Parameters
     ----------
     candidate
         Its digest.
+    blind
+        Let them be in the agreement too: to decide by, and not to be told.
     """
     own = shadow_scores.c.candidate == candidate
-    told = (own, shadow_scores.c.finding != "", ~curtain.hidden(shadow_scores.c.study_instance_uid))
+    scored = (own, shadow_scores.c.finding != "")
+    told = scored if blind else (*scored, ~curtain.hidden(shadow_scores.c.study_instance_uid))
     counted = select(func.count(shadow_scores.c.study_instance_uid.distinct()))
     failed = select(shadow_scores.c.error).where(own, shadow_scores.c.finding == "")
     errors = list(connection.execute(failed.order_by(shadow_scores.c.at)).scalars())
@@ -189,7 +190,7 @@ def seen_by(connection: Connection, candidate: str) -> Seen:
     for row in rows:
         by_finding.setdefault(row["finding"], []).append(row)
     return Seen(
-        studies=int(connection.execute(counted.where(*told)).scalar_one()),
+        studies=int(connection.execute(counted.where(*scored)).scalar_one()),
         failures=len(errors),
         error=errors[-1] if errors else "",
         findings={finding: _agreement(rows) for finding, rows in by_finding.items()},

@@ -12,7 +12,7 @@ from tests.support.learning_ledger import FINDING, put_study
 pytestmark = pytest.mark.both_databases
 
 
-def test_a_blind_audit_is_in_no_figure_until_its_read_is_signed(ledger: Ledger) -> None:
+def test_a_blind_audit_is_in_no_agreement_until_its_read_is_signed(ledger: Ledger) -> None:
     """With one audit among the studies of a day, agreement would tell what both models say of it."""
     with ledger.write() as connection:
         put_study(connection, "1.1", placed_at=1.0)
@@ -28,8 +28,10 @@ def test_a_blind_audit_is_in_no_figure_until_its_read_is_signed(ledger: Ledger) 
         )
     with ledger.read() as connection:
         seen = shadow.seen_by(connection, "new")
-    assert (seen.studies, seen.findings[FINDING].same_side) == (1, 1.0)
+        every = shadow.seen_by(connection, "new", blind=True)
+    assert (seen.studies, seen.findings[FINDING].same_side) == (3, 1.0)
+    assert every.findings[FINDING].same_side == pytest.approx(1 / 3)  # what the gate decides by
     with ledger.write() as connection:
         connection.execute(update(selection_table).values(signed_at=2.0))
         seen = shadow.seen_by(connection, "new")
-    assert (seen.studies, seen.findings[FINDING].same_side) == (2, 0.5)
+    assert (seen.studies, seen.findings[FINDING].same_side) == (3, 0.5)
