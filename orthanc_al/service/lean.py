@@ -1,15 +1,15 @@
 """The entrance of a child of the supervisor: it leaves out what libraries load and the role has no use for.
 
-pydicom takes NumPy where it is there, for pixels, and structlog takes rich, for its colours; the listener
-looks at no pixels and writes plain lines, and is to be small. Their import fails from here on, which both
-foresee.
+pydicom takes NumPy and Pillow where they are there, for pixels, and structlog takes rich, for its colours;
+the listener looks at no pixels and writes plain lines, and is to be small. Their import fails from here on,
+which both foresee.
 """
 
 import sys
 from importlib import import_module
 from typing import Final
 
-_NOT_WANTED: Final = {"listener": ("numpy", "rich")}
+_NOT_WANTED: Final = {"listener": ("numpy", "PIL", "rich")}
 
 
 def main() -> int:

@@ -27,7 +27,7 @@ from tests.support.synthetic import ct_study, film
 BUSY, OFF = "orthanc_al, scoring busy", "the same, scoring off"
 _SLICES = 40
 _PACE_SECONDS = 0.03
-_BACKLOG = 60  # radiographs of 2 MB: some seconds of scoring
+_BACKLOG = 150  # radiographs of 2 MB: some seconds of scoring
 
 
 def measure(folder: Path, rounds: int, step: Step) -> list[Series]:
