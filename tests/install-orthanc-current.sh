@@ -11,8 +11,9 @@ if ! command -v debootstrap >/dev/null 2>&1; then
 fi
 # The mirror that this machine has its own packages from.
 mirror=$(apt-get indextargets --format '$(SITE)' 2>/dev/null | grep -v security | sort | uniq -c | sort -rn | awk 'NR==1{print $2}')
+[ -n "$mirror" ] || { echo "apt knows no mirror of Debian here: nothing to install Debian 13 from."; exit 1; }
 echo "Installing Debian 13 with Orthanc into $folder ..."
 rm -rf "$folder"
 mkdir -p "$folder"
 debootstrap --variant=minbase --include=orthanc,orthanc-python,orthanc-dicomweb trixie "$folder" \
-  "${mirror:-http://deb.debian.org/debian}" >"$folder.log" 2>&1 || { tail -20 "$folder.log"; exit 1; }
+  "$mirror" >"$folder.log" 2>&1 || { tail -20 "$folder.log"; exit 1; }
