@@ -1,12 +1,15 @@
 """Which of our processes live, and what they say of themselves."""
 
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, select, update
 
 from orthanc_al.ledger.engine import upsert
 from orthanc_al.ledger.schema import processes
 from orthanc_al.observe import now
+
+SILENT_SECONDS: Final = 30.0
+"""Without a sign of life for longer a process counts as dead."""
 
 
 def report_alive(

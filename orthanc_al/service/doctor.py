@@ -30,7 +30,6 @@ from orthanc_al.settings import Peer, Settings
 from orthanc_al.spool import Spool
 
 _SHOWN: Final = 5
-_SILENT_SECONDS: Final = 30.0
 _LATE_SECONDS: Final = 3600.0
 
 
@@ -174,7 +173,7 @@ def _processes(settings: Settings, ledger: Ledger) -> Iterator[Finding]:
     alive = {
         role
         for role, row in roles.items()
-        if now() - row["seen_at"] < _SILENT_SECONDS and row["detail"].get("state") != child.ENDED
+        if now() - row["seen_at"] < processes.SILENT_SECONDS and row["detail"].get("state") != child.ENDED
     }
     if not alive:
         yield note("processes", "none is running; `orthanc-al serve` starts them")

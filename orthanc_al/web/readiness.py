@@ -10,9 +10,6 @@ from orthanc_al.web.context import Context
 from orthanc_al.web.schemas import ProcessState, Readiness
 from orthanc_al.web.words import duration
 
-SILENT_SECONDS: Final = 30
-"""A process that has not been seen for so long counts as gone."""
-
 LAG_SECONDS: Final = 600
 """A job that has been due for so long says that the queue is stuck."""
 
@@ -63,7 +60,7 @@ def _process(row: dict[str, Any] | None, now: float) -> ProcessState:
         return ProcessState(alive=False)
     silent = max(0.0, now - row["seen_at"])
     return ProcessState(
-        alive=silent <= SILENT_SECONDS,
+        alive=silent <= processes.SILENT_SECONDS,
         silent_seconds=silent,
         pid=row["pid"],
         restarts=row["restarts"],
