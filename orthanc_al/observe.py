@@ -6,6 +6,7 @@ Keys that could hold a person are cut out whatever a caller passes (`_PERSONAL`)
 
 import logging
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, MutableMapping
@@ -81,3 +82,23 @@ def logger(room: str) -> Any:
     It takes the set-up of the moment of each call: modules make theirs before `configure_logging` ran.
     """
     return structlog.get_logger(room=room)
+
+
+def keep_turning(
+    turn: Callable[[], object], stop: threading.Event, seconds: float, log: Any, crashed: str
+) -> None:
+    """Do ``turn`` every ``seconds`` until told to stop, whatever goes wrong in one.
+
+    For what runs beside the work and must hold nothing of it up.
+
+    Parameters
+    ----------
+    log, crashed
+        Where, and as which event, a turn is told that raised; the next one waits five times as long.
+    """
+    while not stop.wait(seconds):
+        try:
+            turn()
+        except Exception:  # a named border: nothing else must depend on this
+            log.exception(crashed)
+            stop.wait(5 * seconds)

@@ -7,7 +7,7 @@ from typing import Final
 from orthanc_al.dicom import Peer, query
 from orthanc_al.errors import PeerError
 from orthanc_al.ledger import Ledger, evidence
-from orthanc_al.observe import logger, now
+from orthanc_al.observe import keep_turning, logger, now
 
 _LOOK_SECONDS: Final = 1.0
 _SETTLED_SECONDS: Final = 2.0  # without a new instance: a source that still sends need not be asked
@@ -42,12 +42,8 @@ class SourceCounter:
 
     def run(self) -> None:
         """Look once a second until told to stop."""
-        while self._peers and not self._stop.wait(_LOOK_SECONDS):
-            try:
-                self.turn()
-            except Exception:  # noqa: BLE001 - a named border: nothing else must depend on this
-                _log.error("counting_crashed", exc_info=True)
-                self._stop.wait(5 * _LOOK_SECONDS)
+        if self._peers:
+            keep_turning(self.turn, self._stop, _LOOK_SECONDS, _log, "counting_crashed")
 
     def turn(self) -> None:
         """Ask about the studies that have grown and are still now."""

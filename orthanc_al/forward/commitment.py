@@ -14,7 +14,7 @@ from orthanc_al.forward.backoff import delay
 from orthanc_al.ledger import Ledger, commitments
 from orthanc_al.ledger.commitments import Transaction
 from orthanc_al.ledger.deliveries import DeliveryState
-from orthanc_al.observe import logger, now
+from orthanc_al.observe import keep_turning, logger, now
 
 _LOOK_SECONDS: Final = 1.0
 _GATHER_SECONDS: Final = 5.0  # what arrived that long ago is asked about together
@@ -57,12 +57,7 @@ class Commitments:
 
     def run(self) -> None:
         """Look once a second."""
-        while not self._stop.wait(_LOOK_SECONDS):
-            try:
-                self.turn()
-            except Exception:  # noqa: BLE001 - a named border: forwarding must not depend on this
-                _log.error("commitment_crashed", exc_info=True)
-                self._stop.wait(5 * _LOOK_SECONDS)
+        keep_turning(self.turn, self._stop, _LOOK_SECONDS, _log, "commitment_crashed")
 
     def turn(self) -> None:
         """Ask for what has arrived, and tell who has asked."""

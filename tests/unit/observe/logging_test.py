@@ -5,8 +5,11 @@ import json
 import logging
 import subprocess
 import sys
+import threading
 
-from orthanc_al.observe import configure_logging, logger
+from structlog.testing import capture_logs
+
+from orthanc_al.observe import configure_logging, keep_turning, logger
 
 _MADE_BEFORE_THE_SET_UP = logger("tests")
 
@@ -54,3 +57,18 @@ def test_warnings_that_quote_a_data_set_are_not_written() -> None:
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "Doe" not in said.stdout + said.stderr
+
+
+def test_a_turn_that_fails_is_told_and_the_next_one_comes() -> None:
+    stop, turns = threading.Event(), []
+
+    def turn() -> None:
+        turns.append(len(turns))
+        if len(turns) == 1:
+            raise ValueError("once")
+        stop.set()
+
+    with capture_logs() as told:
+        keep_turning(turn, stop, 0.001, logger("test"), "turn_crashed")
+    assert turns == [0, 1]
+    assert [(one["event"], one["log_level"]) for one in told] == [("turn_crashed", "error")]
