@@ -152,6 +152,31 @@ def test_bytes_are_durable_before_their_name_and_the_name_before_commit_returns(
     assert seen == ["file", "rename", "folder"]
 
 
+def test_the_disk_begins_to_write_each_byte_of_a_long_file_once_while_it_still_comes(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[tuple[int, int]] = []
+    monkeypatch.setattr(
+        "orthanc_al.spool.writer.begin_to_write", lambda _, offset, count: begun.append((offset, count))
+    )
+    _store(spool, bytes(100))
+    assert begun == []
+    with spool.open_writer(CR, "1.2.3", EXPLICIT, ORIGIN) as writer:
+        for _ in range(10):
+            writer.write(bytes(50_000))
+        writer.commit()
+    assert begun == [(0, 150_000), (150_000, 150_000), (300_000, 150_000)]
+
+
+def test_a_system_that_can_not_begin_early_stores_all_the_same(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orthanc_al.spool.writer._sync_file_range", None)
+    data = bytes(range(256)) * 2000
+    with spool.open(_store(spool, data)) as file:
+        assert bytes(file.data_set) == data
+
+
 @pytest.mark.parametrize("name", ["../../etc/passwd", "A" * 32, "a" * 31, ""])
 def test_nothing_outside_of_the_spool_can_be_named(spool: Spool, name: str) -> None:
     with pytest.raises(SpoolFileError):
