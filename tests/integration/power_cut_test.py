@@ -1,0 +1,104 @@
+"""A power cut: what the spool committed is there after it, whole; what it had not committed is no instance.
+
+The power cut is that of a file system of its own: an ext4 image, shut down so that neither its cache nor its
+journal's buffers reach the disk (EXT4_IOC_SHUTDOWN without a log flush), then mounted again. A disk that
+lies about its own cache is not tried by it.
+"""
+
+import fcntl
+import os
+import struct
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from orthanc_al.domain import Origin
+from orthanc_al.spool import Spool
+
+_SHUTDOWN: Final = 0x8004587D  # EXT4_IOC_SHUTDOWN, _IOR('X', 125, __u32)
+_NO_LOG_FLUSH: Final = 2
+_ORIGIN: Final = Origin("MODALITY", "ORTHANC_AL", "ORTHANC_AL", "ct1", "a" * 32, "dicom")
+_CT: Final = "1.2.840.10008.5.1.4.1.1.2"
+_EXPLICIT: Final = "1.2.840.10008.1.2.1"
+
+
+class _Disk:
+    def __init__(self, folder: Path) -> None:
+        self._image = folder / "disk.ext4"
+        self.mounted = folder / "disk"
+        self.mounted.mkdir()
+        with self._image.open("wb") as file:
+            file.truncate(64 << 20)
+        subprocess.run(["/sbin/mkfs.ext4", "-q", self._image], check=True)
+
+    def mount(self) -> None:
+        subprocess.run(
+            ["mount", "-o", "loop,commit=600", self._image, self.mounted], check=True, capture_output=True
+        )
+
+    def cut_the_power(self) -> None:
+        """Lose what is not on the disk, and come back."""
+        handle = os.open(self.mounted, os.O_RDONLY)
+        try:
+            fcntl.ioctl(handle, _SHUTDOWN, struct.pack("I", _NO_LOG_FLUSH))
+        finally:
+            os.close(handle)
+        self.unmount()
+        self.mount()
+
+    def unmount(self) -> None:
+        subprocess.run(["umount", self.mounted], check=True)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[_Disk]:
+    made = _Disk(tmp_path)
+    try:
+        made.mount()
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"a file system of its own can't be mounted here (root and loop devices): {error}")
+    yield made
+    made.unmount()
+
+
+def _data(number: int) -> bytes:
+    return bytes([number]) * (1000 + 40_000 * number)  # also such as are begun early
+
+
+def _store(spool: Spool, number: int) -> str:
+    with spool.open_writer(_CT, f"1.2.{number}", _EXPLICIT, _ORIGIN) as writer:
+        data = memoryview(_data(number))
+        for start in range(0, len(data), 1 << 16):
+            writer.write(data[start : start + (1 << 16)])
+        return writer.commit().id
+
+
+def _found(spool: Spool) -> dict[str, bytes]:
+    found = {}
+    for instance_id in spool.ids():
+        with spool.open(instance_id) as file:
+            found[instance_id] = bytes(file.data_set)
+    return found
+
+
+def test_what_was_committed_outlives_a_power_cut_and_nothing_else_does(disk: _Disk) -> None:
+    spool = Spool(disk.mounted / "spool", 0)
+    kept = {_store(spool, number): _data(number) for number in range(1, 13)}
+    unfinished = spool.open_writer(_CT, "1.2.99", _EXPLICIT, _ORIGIN)
+    unfinished.write(bytes(500_000))
+    os.close(unfinished._file)  # the process is gone with the power; its file holds no disk here
+    disk.cut_the_power()
+    assert _found(Spool(disk.mounted / "spool", 0)) == kept
+
+
+def test_this_power_cut_takes_what_was_not_made_durable(disk: _Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = Spool(disk.mounted / "spool", 0)
+    first = _store(spool, 1)
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    second = _store(spool, 2)
+    assert second in spool
+    disk.cut_the_power()
+    assert set(_found(Spool(disk.mounted / "spool", 0))) == {first}
