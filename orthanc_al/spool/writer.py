@@ -16,7 +16,10 @@ from orthanc_al.spool import part10
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _AHEAD_BYTES: Final = 1 << 17  # written to the disk while the next ones come: less is left for the fsync
-_SYNC_FILE_RANGE_WRITE: Final = 2  # linux/fs.h: begin to write what is dirty, wait for nothing
+# linux/fs.h: begin to write what is dirty. Flags that wait would take away an error that fsync has to tell.
+_SYNC_FILE_RANGE_WRITE: Final = 2
+# Not in Python's os, nor in every C library; the interpreter's lock is given up meanwhile.
+_sync_file_range: Final = getattr(ctypes.CDLL(None), "sync_file_range", None)
 
 
 class SpoolWriter:
@@ -146,10 +149,6 @@ def begin_to_write(handle: int, offset: int, count: int) -> None:
     """
     if _sync_file_range is not None:
         _sync_file_range(handle, ctypes.c_int64(offset), ctypes.c_int64(count), _SYNC_FILE_RANGE_WRITE)
-
-
-# Not in Python's os, nor in every C library; the interpreter's lock is given up meanwhile.
-_sync_file_range: Final = getattr(ctypes.CDLL(None), "sync_file_range", None)
 
 
 def fsync_folder(folder: Path) -> None:

@@ -55,10 +55,10 @@ class _Disk:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[_Disk]:
-    made = _Disk(tmp_path)
     try:
+        made = _Disk(tmp_path)
         made.mount()
-    except subprocess.CalledProcessError as error:
+    except (OSError, subprocess.CalledProcessError) as error:  # no tool for it, or it is not allowed
         pytest.skip(f"a file system of its own can't be mounted here (root and loop devices): {error}")
     yield made
     made.unmount()
