@@ -196,6 +196,8 @@ def _name(page: Page, name: str = "Karin Brandt") -> None:
     page.get_by_label("Your name").fill(name)
     page.get_by_label("Your name").press("Enter")
     expect(page.locator("#who")).to_contain_text("Reading: Brandt, Karin")
+    # The page is a new one, whose keys work when its script has run: a key before that is nobody's.
+    expect(page.locator("#help")).to_be_visible()
 
 
 def test_a_key_signs_the_marked_study_and_another_puts_it_back(
