@@ -33,7 +33,7 @@ def retrain(
         with ledger.write() as connection:
             for name in names:
                 models.live(connection, name)
-                enqueue(connection, Step.RETRAIN, name, now(), sooner=True)
+                enqueue(connection, Step.RETRAIN, name, now())
         here = (here or finetune) and running.learn_now(settings, ledger, finetune=finetune, console=out)
     done = "done; see `orthanc-al models show`" if here else "on the learner's queue"
     out.print(f"Retraining of {', '.join(names)} is {done}.")

@@ -113,4 +113,4 @@ def counts(connection: Connection, study_instance_uid: str) -> Sequence[int]:
 def _look_at(connection: Connection, study_instance_uid: str | None) -> None:
     known = select(studies.c.study_instance_uid).where(studies.c.study_instance_uid == study_instance_uid)
     if study_instance_uid and connection.execute(known).first() is not None:
-        enqueue(connection, Step.ASSEMBLE, study_instance_uid, now(), sooner=True)
+        enqueue(connection, Step.ASSEMBLE, study_instance_uid, now())

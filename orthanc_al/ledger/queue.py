@@ -68,10 +68,10 @@ class Outcome:
     run_at: dict[Step, float] = field(default_factory=dict)
 
 
-def enqueue(connection: Connection, step: Step, subject: str, run_at: float, *, sooner: bool = False) -> None:
-    """Put a job on the queue; where the same one waits already, it is moved to ``run_at``.
+def enqueue(connection: Connection, step: Step, subject: str, run_at: float) -> None:
+    """Put a job on the queue; where the same one waits already, it waits no longer than to ``run_at``.
 
-    With ``sooner`` it is only ever moved forward, never put off.
+    It is never put off: who asked for it to be done sooner may know what this one does not.
     """
     values = {
         "step": step.value,
@@ -83,8 +83,7 @@ def enqueue(connection: Connection, step: Step, subject: str, run_at: float, *, 
     }
     waiting = and_(jobs.c.state == "ready", jobs.c.step == step.value, jobs.c.subject == subject)
     if not upsert(connection, jobs, values, ["step", "subject"], where=_WAITS):
-        late = and_(waiting, jobs.c.run_at > run_at) if sooner else waiting
-        connection.execute(update(jobs).where(late).values(run_at=run_at))
+        connection.execute(update(jobs).where(waiting, jobs.c.run_at > run_at).values(run_at=run_at))
 
 
 def enqueue_new(connection: Connection, step: Step, subjects: Mapping[str, float]) -> None:

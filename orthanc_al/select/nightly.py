@@ -70,7 +70,7 @@ def _ask(
         uid = query.study_instance_uid
         selection = selection_of(query, pi, seed, time, day, rules.digest(cases), model)
         selections.add(connection, replace(selection, reason=f"{selection.reason}; asked at the day's end"))
-        enqueue(connection, Step.REPORT, uid, time, sooner=True)
+        enqueue(connection, Step.REPORT, uid, time)
     return [query.study_instance_uid for query in asked]
 
 

@@ -178,7 +178,7 @@ class SelectStage:
             selections.hide(connection, uid, time)
             return
         self._show(connection, view, drawn, time)
-        enqueue(connection, Step.REPORT, uid, time, sooner=True)
+        enqueue(connection, Step.REPORT, uid, time)
 
     def _show(self, connection: Connection, view: _View, selection: Selection | None, time: float) -> None:
         """Place the study and note the draw.

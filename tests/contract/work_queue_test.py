@@ -44,15 +44,13 @@ def test_a_job_asked_for_twice_waits_once(ledger: Ledger) -> None:
     assert waiting(ledger) == 1
 
 
-def test_asking_again_puts_a_waiting_job_off_and_sooner_only_moves_it_forward(ledger: Ledger) -> None:
+def test_asking_again_moves_a_waiting_job_forward_and_never_puts_it_off(ledger: Ledger) -> None:
     clock = Clock()
     queue = WorkQueue(ledger, "a", clock=clock)
-    put(ledger, Step.ASSEMBLE, "1.2.3", run_at=500.0)
     put(ledger, Step.ASSEMBLE, "1.2.3", run_at=2000.0)
     assert queue.claim({Step.ASSEMBLE}) is None
-    with ledger.write() as connection:
-        enqueue(connection, Step.ASSEMBLE, "1.2.3", 3000.0, sooner=True)
-        enqueue(connection, Step.ASSEMBLE, "1.2.3", 900.0, sooner=True)
+    put(ledger, Step.ASSEMBLE, "1.2.3", run_at=900.0)
+    put(ledger, Step.ASSEMBLE, "1.2.3", run_at=3000.0)
     assert queue.claim({Step.ASSEMBLE}) is not None
 
 
@@ -63,6 +61,19 @@ def test_a_job_that_runs_can_be_asked_for_again(ledger: Ledger) -> None:
     assert first is not None
     put(ledger, Step.ASSEMBLE, "1.2.3")
     queue.finish(first, Outcome("unchanged"))
+    assert queue.claim({Step.ASSEMBLE}) is not None
+
+
+def test_what_a_job_asks_for_later_puts_off_nothing_that_was_asked_for_meanwhile(ledger: Ledger) -> None:
+    """The last instance came while its study was looked at: nobody waits for the end of the quiet time."""
+    clock = Clock()
+    queue = WorkQueue(ledger, "a", clock=clock)
+    put(ledger, Step.ASSEMBLE, "1.2.3", run_at=clock.time)
+    looked_at = queue.claim({Step.ASSEMBLE})
+    assert looked_at is not None
+    put(ledger, Step.ASSEMBLE, "1.2.3", run_at=clock.time)
+    queue.finish(looked_at, Outcome("waiting", run_at={Step.ASSEMBLE: clock.time + 30.0}))
+    assert waiting(ledger) == 1
     assert queue.claim({Step.ASSEMBLE}) is not None
 
 

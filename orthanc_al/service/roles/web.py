@@ -62,7 +62,7 @@ def _nightly_clock(settings: Settings, ledger: Ledger) -> BackgroundScheduler | 
         names = [package.ref.name for package in modelling.packages(settings)]
         with ledger.write() as connection:
             for name in names:
-                enqueue(connection, step, name, now(), sooner=True)
+                enqueue(connection, step, name, now())
 
     scheduler = BackgroundScheduler(timezone=zone)
     for step, cron in wanted.items():
