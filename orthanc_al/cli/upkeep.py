@@ -9,7 +9,7 @@ import typer
 from orthanc_al.cli.common import Actor, of, open_ledger, out
 from orthanc_al.errors import ConfigurationError, StorageError
 from orthanc_al.learn import load_plan
-from orthanc_al.ledger import Ledger, deliveries, promises, queue, trail
+from orthanc_al.ledger import Ledger, deliveries, promises, trail, waiting
 from orthanc_al.service import forgetting, merging
 from orthanc_al.settings import Settings
 
@@ -35,7 +35,7 @@ def requeue(
     if destination:
         _check_peer(settings, destination)
     with open_ledger(settings) as ledger, ledger.write() as connection:
-        jobs = queue.requeue(connection, subject or None) + promises.take_up(connection, subject or None)
+        jobs = waiting.requeue(connection, subject or None) + promises.take_up(connection, subject or None)
         wanted = destination or subject
         sent = deliveries.try_again(connection, destination or None, subject or None) if wanted else 0
         trail.record(connection, by, "work_requeued", subject or "all", jobs=jobs, deliveries=sent)

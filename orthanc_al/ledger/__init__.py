@@ -5,7 +5,8 @@ transaction, so that what belongs together commits together.
 """
 
 from orthanc_al.ledger.engine import Ledger, upsert
-from orthanc_al.ledger.queue import Job, Outcome, WorkQueue, enqueue
+from orthanc_al.ledger.queue import Job, Outcome, WorkQueue
+from orthanc_al.ledger.waiting import enqueue
 from orthanc_al.ledger.work import Stage, Worker
 
 __all__ = ["Job", "Ledger", "Outcome", "Stage", "WorkQueue", "Worker", "enqueue", "upsert"]

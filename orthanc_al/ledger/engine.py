@@ -194,10 +194,12 @@ def upsert(
     update: Sequence[str] = (),
     *,
     where: Any = None,
+    lower: str | None = None,
 ) -> int:
     """Insert rows; where ``keys`` exist already, set the columns ``update`` (none: leave the row).
 
-    ``where`` is the condition of a partial unique index, as text. Returns the number of rows written.
+    ``where`` is the condition of a partial unique index, as text; ``lower`` a column by whose lower value
+    alone a row is updated. Returns the number of rows written.
     """
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
     statement: Any = dialect.insert(table)
@@ -206,6 +208,7 @@ def upsert(
             index_elements=list(keys),
             index_where=where,
             set_={name: statement.excluded[name] for name in update},
+            where=None if lower is None else table.c[lower] > statement.excluded[lower],
         )
     else:
         statement = statement.on_conflict_do_nothing(index_elements=list(keys), index_where=where)

@@ -8,8 +8,8 @@ from sqlalchemy import ColumnElement, Connection, Row, select, update
 
 from orthanc_al.domain import Instance, Origin, OriginKind
 from orthanc_al.ledger.engine import RINGS, upsert
-from orthanc_al.ledger.queue import enqueue_new
 from orthanc_al.ledger.schema import deliveries, instances, reports
+from orthanc_al.ledger.waiting import enqueue_all
 from orthanc_al.observe import now
 from orthanc_al.pipeline import Step
 
@@ -95,13 +95,14 @@ def add_all(
             if name != origin.source
         ]
         if not ours:
-            to_look_at[instance.id] = min(instance.received_at, now())  # a clock may be set back meanwhile
+            # A clock may be set back meanwhile.
+            to_look_at[Step.ARRIVE, instance.id] = min(instance.received_at, now())
     # Another listener that recovers the same spool may have been first since: then nothing is done twice.
     upsert(connection, instances, rows, ["id"])
     if to_deliver:
         upsert(connection, deliveries, to_deliver, ["instance_id", "destination"])
         connection.info[RINGS] = True
-    enqueue_new(connection, Step.ARRIVE, to_look_at)
+    enqueue_all(connection, to_look_at)
     return len(fresh)
 
 

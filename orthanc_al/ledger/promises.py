@@ -10,8 +10,8 @@ from typing import Final
 from sqlalchemy import Connection, and_, exists, func, or_, select
 
 from orthanc_al.domain import StudyState
-from orthanc_al.ledger.queue import enqueue
 from orthanc_al.ledger.schema import deliveries, instances, jobs, studies
+from orthanc_al.ledger.waiting import enqueue
 from orthanc_al.observe import now
 from orthanc_al.pipeline import Step
 

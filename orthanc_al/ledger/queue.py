@@ -1,34 +1,32 @@
 """The work queue: rows with a lease, where a result and the end of its job are one transaction.
 
-A worker claims a job by a lease. Whoever finishes it must still hold the lease: `finish` writes the
-result, deletes the job and adds the jobs that follow (`orthanc_al.pipeline`) in one transaction, so that
-work may run twice but has its effect once. A worker that is killed lets its lease run out, and another
-one takes the job.
+A worker claims jobs by a lease. Whoever finishes them must still hold it: `WorkQueue.finish_many` writes the
+results, deletes the jobs and adds those that follow (`orthanc_al.pipeline`) in one transaction, so that work
+may run twice but has its effect once. A worker that is killed lets its lease run out, and another one takes
+its jobs.
 """
 
 import random
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, delete, func, or_, select, text, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, delete, or_, select, update
+from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from orthanc_al.errors import LeaseLostError
-from orthanc_al.ledger.engine import Ledger, upsert
+from orthanc_al.ledger.batches import beside
+from orthanc_al.ledger.engine import Ledger
 from orthanc_al.ledger.schema import jobs
+from orthanc_al.ledger.waiting import backoff, enqueue_all
 from orthanc_al.observe import Clock, now
 from orthanc_al.pipeline import Step, successors
 
 MAX_ATTEMPTS: Final = 8
 MAX_DEATHS: Final = 20  # tries that ended with their process: who killed it is not known, so more of them
-_BACKOFF_BASE: Final = 2.0
-_BACKOFF_CAP: Final = 600.0
 _PASSING_WAIT: Final = 30.0
 _SKEW: Final = 5.0  # seconds by which the clocks of several machines may differ
 _FARTHEST: Final = 86400.0  # seconds; no lease and no wait is longer
-_WAITS: Final = text("state = 'ready'")
-"""Condition of the index of waiting jobs: as text, since neither many rows at once nor a statement that
-PostgreSQL has prepared finds the index by a condition with a parameter in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,40 +66,21 @@ class Outcome:
     run_at: dict[Step, float] = field(default_factory=dict)
 
 
-def enqueue(connection: Connection, step: Step, subject: str, run_at: float) -> None:
-    """Put a job on the queue; where the same one waits already, it waits no longer than to ``run_at``.
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What finishing jobs came to.
 
-    It is never put off: who asked for it to be done sooner may know what this one does not.
+    Attributes
+    ----------
+    following
+        The jobs that are done next, claimed.
+    refused
+        Jobs whose outcome could not be written, with the error; nothing of it is in the ledger. One that the
+        worker had lost (`LeaseLostError`) is another worker's, the others are still its own.
     """
-    values = {
-        "step": step.value,
-        "subject": subject,
-        "state": "ready",
-        "run_at": run_at,
-        "attempts": 0,
-        "created_at": now(),
-    }
-    waiting = and_(jobs.c.state == "ready", jobs.c.step == step.value, jobs.c.subject == subject)
-    if not upsert(connection, jobs, values, ["step", "subject"], where=_WAITS):
-        connection.execute(update(jobs).where(waiting, jobs.c.run_at > run_at).values(run_at=run_at))
 
-
-def enqueue_new(connection: Connection, step: Step, subjects: Mapping[str, float]) -> None:
-    """Put a job on the queue for each subject, at its time, but where one waits already."""
-    created_at = now()
-    rows = [
-        {
-            "step": step.value,
-            "subject": subject,
-            "state": "ready",
-            "run_at": run_at,
-            "attempts": 0,
-            "created_at": created_at,
-        }
-        for subject, run_at in subjects.items()
-    ]
-    if rows:
-        upsert(connection, jobs, rows, ["step", "subject"], where=_WAITS)
+    following: list[Job]
+    refused: list[tuple[Job, Exception]]
 
 
 class WorkQueue:
@@ -114,7 +93,7 @@ class WorkQueue:
     owner
         Name of this worker, unique among the living ones.
     lease_seconds
-        How long a job may take before another worker may have it.
+        How long jobs may take before another worker may have them.
     clock
         Seconds since 1970; tests pass their own.
     """
@@ -122,14 +101,17 @@ class WorkQueue:
     def __init__(self, ledger: Ledger, owner: str, lease_seconds: float = 300.0, clock: Clock = now) -> None:
         self._ledger = ledger
         self._owner = owner
-        self._lease = lease_seconds
+        self.lease_seconds = lease_seconds
         self._clock = clock
 
-    def claim(self, steps: Collection[Step]) -> Job | None:
-        """Take the job of ``steps`` that has waited longest beyond its time, or None where none is due."""
+    def claim_many(self, steps: Collection[Step]) -> list[Job]:
+        """Take the job of ``steps`` that has waited longest beyond its time, and those that go with it.
+
+        Which those are, `orthanc_al.ledger.batches` says. Empty where none is due.
+        """
         with self._ledger.read() as connection:  # most polls find nothing and must not take the write lock
             if connection.execute(self._due(steps)).first() is None:
-                return None
+                return []
         with self._ledger.write() as connection:
             return self._take(connection, steps)
 
@@ -150,62 +132,87 @@ class WorkQueue:
         )
         return select(jobs).where(due).order_by(jobs.c.run_at, jobs.c.id).limit(1)
 
-    def _take(self, connection: Connection, steps: Collection[Step]) -> Job | None:
-        row = connection.execute(self._due(steps).with_for_update(skip_locked=True)).mappings().first()
-        if row is None:
-            return None
-        if row["attempts"] >= MAX_DEATHS:  # the last tries all ended with their process
-            _quarantine(connection, row["id"], "the process that ran it died, each time")
-            return None
+    def _take(self, connection: Connection, steps: Collection[Step]) -> list[Job]:
+        lead = connection.execute(self._due(steps).with_for_update(skip_locked=True)).mappings().first()
+        if lead is None:
+            return []
+        if lead["attempts"] >= MAX_DEATHS:  # the last tries all ended with their process
+            _quarantine(connection, lead["id"], "the process that ran it died, each time")
+            return []
+        rows = [lead, *beside(connection, lead, self._clock())]
         connection.execute(
             update(jobs)
-            .where(jobs.c.id == row["id"])
+            .where(jobs.c.id.in_([row["id"] for row in rows]))
             .values(
                 state="running",
-                attempts=row["attempts"] + 1,
+                attempts=jobs.c.attempts + 1,
                 lease_owner=self._owner,
-                lease_until=self._clock() + self._lease,
+                lease_until=self._clock() + self.lease_seconds,
             )
         )
-        return Job(row["id"], Step(row["step"]), row["subject"], row["attempts"] + 1, self._owner)
+        return [
+            Job(row["id"], Step(row["step"]), row["subject"], row["attempts"] + 1, self._owner)
+            for row in rows
+        ]
 
-    def extend(self, job: Job) -> None:
-        """Hold a long job for another lease.
-
-        Raises
-        ------
-        LeaseLostError
-            Another worker has it.
-        """
+    def extend(self, held: Sequence[Job]) -> None:
+        """Hold jobs for another lease; one that was lost meanwhile stays lost, and `finish_many` says so."""
         with self._ledger.write() as connection:
-            held = connection.execute(
-                update(jobs).where(_held(job)).values(lease_until=self._clock() + self._lease)
+            connection.execute(
+                update(jobs).where(self._ours(held)).values(lease_until=self._clock() + self.lease_seconds)
             )
-            _check(held.rowcount, job)
 
-    def finish(self, job: Job, outcome: Outcome, then: Collection[Step] = ()) -> Job | None:
-        """Write the outcome, end the job, add the jobs that follow and take the next one: all or nothing.
+    def finish_many(self, done: Sequence[tuple[Job, Outcome]], then: Collection[Step] = ()) -> Finished:
+        """Write outcomes, end their jobs, add the jobs that follow and take the next ones.
 
-        One transaction where two would be two waits for the disk: of a film's way through the queue they
-        were a third.
+        All in one transaction: each by itself would be a wait for the disk, and so would taking the next.
+        What follows from several of them is asked for once. An outcome that can't be written takes nothing of
+        the others along.
 
         Parameters
         ----------
         then
-            As `claim`'s ``steps``; empty: no job is taken.
+            As `claim_many`'s ``steps``; empty, or where an outcome was refused: no job is taken.
 
         Raises
         ------
-        LeaseLostError
-            The lease ran out and another worker has the job; nothing is written.
+        SQLAlchemyError
+            The ledger can't be written; nothing is.
         """
+        refused: list[tuple[Job, Exception]] = []
+        wanted: dict[tuple[Step, str], float] = {}
         with self._ledger.write() as connection:
-            _check(connection.execute(delete(jobs).where(_held(job))).rowcount, job)
+            held = self._held_among(connection, [job for job, _ in done])
+            for job, outcome in done:
+                try:
+                    follows = self._written(connection, job, outcome, held)
+                except Exception as error:
+                    if not _is_the_jobs_own(error):
+                        raise
+                    refused.append((job, error))
+                    held.discard(job.id)
+                else:
+                    wanted |= {what: min(at, wanted.get(what, at)) for what, at in follows.items()}
+            connection.execute(delete(jobs).where(jobs.c.id.in_(held)))
+            enqueue_all(connection, wanted)
+            following = self._take(connection, then) if then and not refused else []
+        return Finished(following, refused)
+
+    def _written(
+        self, connection: Connection, job: Job, outcome: Outcome, held: Collection[int]
+    ) -> dict[tuple[Step, str], float]:
+        """Write an outcome, all of it or nothing; return what follows and when."""
+        if job.id not in held:
+            raise LeaseLostError(
+                f"{job.step} of {job.subject}: the lease ran out, another worker has the job"
+            )
+        follows = {
+            (step, outcome.subjects.get(step, job.subject)): outcome.run_at.get(step, self._clock())
+            for step in successors(job.step, outcome.name)
+        }
+        with connection.begin_nested():
             outcome.write(connection)
-            for step in successors(job.step, outcome.name):
-                subject = outcome.subjects.get(step, job.subject)
-                enqueue(connection, step, subject, outcome.run_at.get(step, self._clock()))
-            return self._take(connection, then) if then else None
+        return follows
 
     def fail(self, job: Job, error: str, *, retryable: bool, passes: bool = False) -> bool:
         """Put a failed job back with backoff and jitter, or into quarantine; return whether the latter.
@@ -214,15 +221,15 @@ class WorkQueue:
         not counted as a try of the job.
         """
         final = not (retryable or passes) or (not passes and job.attempts >= MAX_ATTEMPTS)
-        delay = _PASSING_WAIT * random.uniform(0.5, 1.0) if passes else _backoff(job.attempts)  # noqa: S311
+        delay = _PASSING_WAIT * random.uniform(0.5, 1.0) if passes else backoff(job.attempts)  # noqa: S311
         with self._ledger.write() as connection:
             if not final and self._waiting_twin(connection, job):
                 # The same work was asked for again meanwhile: that row does it.
-                connection.execute(delete(jobs).where(_held(job)))
+                connection.execute(delete(jobs).where(self._ours([job])))
                 return False
             connection.execute(
                 update(jobs)
-                .where(_held(job))
+                .where(self._ours([job]))
                 .values(
                     state="quarantined" if final else "ready",
                     attempts=job.attempts - passes,
@@ -234,6 +241,17 @@ class WorkQueue:
             )
         return final
 
+    def _ours(self, held: Sequence[Job]) -> ColumnElement[bool]:
+        return and_(
+            jobs.c.id.in_([job.id for job in held]),
+            jobs.c.state == "running",
+            jobs.c.lease_owner == self._owner,
+        )
+
+    def _held_among(self, connection: Connection, held: Sequence[Job]) -> set[int]:
+        """Return the ids of the jobs that are still this worker's; none is lost while it may write."""
+        return set(connection.execute(select(jobs.c.id).where(self._ours(held))).scalars())
+
     @staticmethod
     def _waiting_twin(connection: Connection, job: Job) -> bool:
         twin = select(jobs.c.id).where(
@@ -242,59 +260,9 @@ class WorkQueue:
         return connection.execute(twin).first() is not None
 
 
-def release_dead(connection: Connection, prefix: str, lives: Callable[[str], bool]) -> int:
-    """Give back the jobs of workers that died, so that nobody waits for the end of their leases.
-
-    At once after the first time, later after a growing wait: what dies together again and again is parted, so
-    that a job that kills its process does not take the one beside it into quarantine, and what is killed from
-    outside for a while is not given up.
-
-    Parameters
-    ----------
-    prefix
-        Of the owners' names: the workers of this machine and role.
-    lives
-        Says whether the worker of a name is alive.
-
-    Returns
-    -------
-    int
-        Number of jobs.
-    """
-    running = select(jobs.c.id, jobs.c.lease_owner, jobs.c.attempts).where(
-        jobs.c.state == "running", jobs.c.lease_owner.startswith(prefix, autoescape=True)
-    )
-    dead = [row for row in connection.execute(running) if not lives(row.lease_owner)]
-    for row in dead:
-        wait = _backoff(row.attempts) if row.attempts > 1 else 0.0
-        # `claim` does the rest when the lease ends: it counts the try. It is nobody's: put off once only.
-        given_back = {"lease_until": now() + wait if wait else 0.0, "lease_owner": None}
-        connection.execute(update(jobs).where(jobs.c.id == row.id).values(given_back))
-    return len(dead)
-
-
-def requeue(connection: Connection, subject: str | None = None) -> int:
-    """Give quarantined jobs (of one subject) another set of attempts; return how many."""
-    rows = connection.execute(
-        select(jobs.c.id, jobs.c.step, jobs.c.subject).where(
-            jobs.c.state == "quarantined", *([jobs.c.subject == subject] if subject else [])
-        )
-    ).all()
-    for row in rows:
-        connection.execute(delete(jobs).where(jobs.c.id == row.id))
-        enqueue(connection, Step(row.step), row.subject, now())
-    return len(rows)
-
-
-def counts(connection: Connection) -> dict[tuple[str, str], int]:
-    """Return how many jobs there are of each (step, state)."""
-    query = select(jobs.c.step, jobs.c.state, func.count()).group_by(jobs.c.step, jobs.c.state)
-    return {(row[0], row[1]): row[2] for row in connection.execute(query)}
-
-
-def _backoff(attempts: int) -> float:
-    """Return the seconds to wait after so many tries: doubling, capped, with jitter."""
-    return min(_BACKOFF_CAP, _BACKOFF_BASE**attempts) * random.uniform(0.5, 1.0)  # noqa: S311
+def _is_the_jobs_own(error: Exception) -> bool:
+    """Whether an error is of one job's outcome, and leaves the transaction as it was before it."""
+    return isinstance(error, IntegrityError | DataError) or not isinstance(error, SQLAlchemyError)
 
 
 def _has_come(column: ColumnElement[float | None], time: float) -> ColumnElement[bool]:
@@ -310,24 +278,4 @@ def _quarantine(connection: Connection, job_id: int, error: str) -> None:
     )
 
 
-def _held(job: Job) -> ColumnElement[bool]:
-    return and_(jobs.c.id == job.id, jobs.c.state == "running", jobs.c.lease_owner == job.owner)
-
-
-def _check(rows: int, job: Job) -> None:
-    if rows != 1:
-        raise LeaseLostError(f"{job.step} of {job.subject}: the lease ran out, another worker has the job")
-
-
-__all__ = [
-    "MAX_ATTEMPTS",
-    "MAX_DEATHS",
-    "Job",
-    "Outcome",
-    "WorkQueue",
-    "counts",
-    "enqueue",
-    "enqueue_new",
-    "release_dead",
-    "requeue",
-]
+__all__ = ["MAX_ATTEMPTS", "MAX_DEATHS", "Finished", "Job", "Outcome", "WorkQueue"]

@@ -15,9 +15,9 @@ from orthanc_al.domain import ConfirmedRead, ReadSource, ReadValue, Study, deriv
 from orthanc_al.domain.precedence import ReadState
 from orthanc_al.errors import ReadError, StudyChangedError
 from orthanc_al.ledger import reads, studies, trail
-from orthanc_al.ledger.queue import enqueue
 from orthanc_al.ledger.schema import reads as table
 from orthanc_al.ledger.schema import studies as study_table
+from orthanc_al.ledger.waiting import enqueue
 from orthanc_al.pipeline import Step
 
 _A_MOMENT: Final = 0.001  # seconds: a reader's second word comes after her first, whatever the clock says

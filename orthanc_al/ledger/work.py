@@ -1,7 +1,8 @@
 """The worker's loop: claim, run, commit. The one place where an unexpected error is caught."""
 
 import threading
-from collections.abc import Callable, Collection, Mapping
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -48,48 +49,87 @@ class Worker:
         self._queue = queue
         self._stages = stages
         self._held_back = held_back
-        self._in_hand: Job | None = None
-        self._next: Job | None = None  # taken when the last one ended
+        self._in_hand: list[Job] = []
+        self._next: list[Job] = []  # taken when the last ones ended
 
     def run_once(self, *, and_on: bool = False) -> bool:
-        """Do one job that is due; return whether there was one.
+        """Do a job that is due, with those that go with it; return whether there was one.
 
-        Where the ledger could not be told what came of the last one, that job is given back first, so that
-        nobody waits for the end of its lease.
+        Where the ledger could not be told what came of the last ones, they are given back first, so that
+        nobody waits for the end of their lease.
 
         Parameters
         ----------
         and_on
-            Take the job that is done next in the transaction that ends this one.
+            Take the jobs that are done next in the transaction that ends these.
         """
-        if self._in_hand is not None:
-            self._failed(self._in_hand, "the ledger could not be written", retryable=True, passes=True)
-        self._in_hand, self._next = self._next or self._queue.claim(self._open()), None
-        if self._in_hand is None:
+        while self._in_hand:
+            self._failed(self._in_hand[-1], "the ledger could not be written", retryable=True, passes=True)
+            self._in_hand.pop()
+        self._in_hand, self._next = self._next or self._queue.claim_many(self._open()), []
+        if not self._in_hand:
             return False
-        self._next = self._do(self._in_hand, self._open() if and_on else frozenset())
-        self._in_hand = None
+        self._do(self._in_hand, self._open() if and_on else frozenset())
         return True
 
     def _open(self) -> Collection[Step]:
         return set(self._stages) - set(self._held_back())
 
-    def _do(self, job: Job, then: Collection[Step]) -> Job | None:
-        """Do a job; return the next one, of ``then``, where one was taken."""
+    def _do(self, batch: Sequence[Job], then: Collection[Step]) -> None:
+        """Do jobs, and take the next ones, of ``then``."""
+        done: list[tuple[Job, Outcome]] = []
+        failed: list[tuple[Job, Exception]] = []
+        for job, result in self._results(batch):
+            if isinstance(result, Outcome):
+                done.append((job, result))
+            else:
+                failed.append((job, result))
+        if done:
+            failed += self._finish(done, then)
+        self._in_hand = [job for job, _ in failed]
+        for job, error in failed:
+            self._tell(job, error)
+            self._in_hand.remove(job)
+
+    def _finish(
+        self, done: Sequence[tuple[Job, Outcome]], then: Collection[Step]
+    ) -> list[tuple[Job, Exception]]:
+        """Write what jobs came to; return those of which it could not be written."""
         try:
-            return self._queue.finish(job, self._stages[job.step].run(job), then)
-        except LeaseLostError as error:
-            _log.warning("lease_lost", step=job.step, subject=job.subject, error=str(error))
-        except OrthancAlError as error:
-            self._failed(job, str(error), retryable=error.retryable, passes=error.passes)
+            finished = self._queue.finish_many(done, then)
+        except Exception as error:  # noqa: BLE001 - the same border: it is none of theirs, and none is written
+            return [(job, error) for job, _ in done]
+        self._next = finished.following
+        return finished.refused
+
+    def _results(self, batch: Sequence[Job]) -> Iterator[tuple[Job, Outcome | Exception]]:
+        """Yield what comes of each job, none of which hears of the others' errors."""
+        held_since = time.monotonic()
+        for job in batch:
+            if time.monotonic() - held_since > self._queue.lease_seconds / 2:
+                self._queue.extend(batch)
+                held_since = time.monotonic()
+            yield job, self._result(job)
+
+    def _result(self, job: Job) -> Outcome | Exception:
+        try:
+            return self._stages[job.step].run(job)
         except Exception as error:  # noqa: BLE001 - a named border: one bad study must not stop the worker
-            _log.error("step_crashed", step=job.step, subject=job.subject, exc_info=True)
+            return error
+
+    def _tell(self, job: Job, error: Exception) -> None:
+        """Have the queue know what went wrong with a job."""
+        if isinstance(error, LeaseLostError):
+            _log.warning("lease_lost", step=job.step, subject=job.subject, error=str(error))
+        elif isinstance(error, OrthancAlError):
+            self._failed(job, str(error), retryable=error.retryable, passes=error.passes)
+        else:
+            _log.error("step_crashed", step=job.step, subject=job.subject, exc_info=error)
             self._failed(job, f"{type(error).__name__}: {error}", retryable=True)
-        return None
 
     def run(self, stop: threading.Event) -> None:
         """Do jobs until ``stop`` is set; the jobs in hand are finished first."""
-        while self._next is not None or not stop.is_set():
+        while self._next or not stop.is_set():
             try:
                 if not self.run_once(and_on=not stop.is_set()):
                     self._ledger.wait_for_change(_IDLE_SECONDS)

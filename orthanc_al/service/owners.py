@@ -5,7 +5,7 @@ import socket
 from pathlib import Path
 
 from orthanc_al.ledger import Ledger
-from orthanc_al.ledger.queue import release_dead
+from orthanc_al.ledger.waiting import release_dead
 from orthanc_al.observe import logger
 
 _log = logger("service")

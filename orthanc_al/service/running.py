@@ -9,7 +9,7 @@ from rich.console import Console
 from sqlalchemy.exc import SQLAlchemyError
 
 from orthanc_al.errors import ModelError, OrthancAlError
-from orthanc_al.ledger import Job, Ledger, Worker, WorkQueue, processes, queue, trail
+from orthanc_al.ledger import Job, Ledger, Worker, WorkQueue, processes, trail, waiting
 from orthanc_al.observe import logger, now
 from orthanc_al.pipeline import LEARNER_STEPS
 from orthanc_al.select import spend_the_rest
@@ -87,7 +87,7 @@ def is_ready(settings: Settings) -> bool:
 def is_idle(ledger: Ledger) -> bool:
     """Whether no work waits or runs, what is put off included, but for what the learner does."""
     with ledger.read() as connection:
-        counted = queue.counts(connection)
+        counted = waiting.counts(connection)
     return not any(state != "quarantined" and step not in LEARNER_STEPS for step, state in counted)
 
 

@@ -12,8 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 from sqlalchemy import Connection
 
-from orthanc_al.ledger import deliveries, destinations, figures, monitoring
-from orthanc_al.ledger import queue as work_queue
+from orthanc_al.ledger import deliveries, destinations, figures, monitoring, waiting
 from orthanc_al.ledger.monitoring import Point
 from orthanc_al.web import readiness
 from orthanc_al.web.context import Context
@@ -94,7 +93,7 @@ def _of_deliveries(connection: Connection, now: float) -> Iterator[Metric]:
 
 
 def _of_studies(connection: Connection, context: Context) -> Iterator[Metric]:
-    jobs = {tuple(key): count for key, count in work_queue.counts(connection).items()}
+    jobs = {tuple(key): count for key, count in waiting.counts(connection).items()}
     yield _gauge(
         "jobs", "Jobs by step and state; quarantined ones wait for requeue", ["step", "state"], jobs.items()
     )

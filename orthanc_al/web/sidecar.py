@@ -5,7 +5,7 @@ from typing import Final
 from fastapi import APIRouter, HTTPException
 
 from orthanc_al.domain import StudyState
-from orthanc_al.ledger import enqueue, queue, studies, trail, watched
+from orthanc_al.ledger import enqueue, studies, trail, waiting, watched
 from orthanc_al.pipeline import Step
 from orthanc_al.web.auth import OrderedHere
 from orthanc_al.web.context import Here
@@ -34,7 +34,7 @@ def score_again(here: Here, actor: OrderedHere, study_instance_uid: str) -> Resc
         study = studies.get(connection, study_instance_uid)
         if study is None:
             raise HTTPException(404, f"The ledger has no study {study_instance_uid}.")
-        jobs = queue.requeue(connection, study_instance_uid)
+        jobs = waiting.requeue(connection, study_instance_uid)
         if study.state in _COMPLETE:
             enqueue(connection, Step.SCORE, study_instance_uid, here.clock())
             jobs += 1

@@ -23,7 +23,7 @@ from orthanc_al.dicom import Peer
 from orthanc_al.imaging.model_input import model_inputs
 from orthanc_al.inference import ModelPackage, load_package
 from orthanc_al.inference.session import Session
-from orthanc_al.ledger import Ledger, deliveries, facts, queue
+from orthanc_al.ledger import Ledger, deliveries, facts, waiting
 from orthanc_al.ledger.deliveries import DeliveryState
 from orthanc_al.ledger.schema import predictions
 from orthanc_al.pipeline import SCORING_STEPS
@@ -162,7 +162,7 @@ def scored(ledger: Ledger) -> int:
 def only_scoring_waits(ledger: Ledger, films: int) -> bool:
     """Whether all films are in, forwarded and complete, and nothing but scoring is left to do."""
     with ledger.read() as connection:
-        jobs = queue.counts(connection)
+        jobs = waiting.counts(connection)
         forwarded = deliveries.counts(connection)
     if any(state is DeliveryState.WAITING for _, state in forwarded):
         return False

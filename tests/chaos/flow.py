@@ -17,7 +17,8 @@ from pydicom import dcmread
 from orthanc_al.dicom import Peer
 from orthanc_al.dicom.sender import send_files
 from orthanc_al.errors import PeerError
-from orthanc_al.ledger import deliveries, queue
+from orthanc_al.ledger import deliveries
+from orthanc_al.ledger import waiting as work
 from orthanc_al.ledger.deliveries import DeliveryState
 from orthanc_al.pipeline import LEARNER_STEPS
 from tests.support.radiographs import wrap
@@ -142,7 +143,7 @@ def is_idle(site: Site) -> bool:
     with site.ledger() as ledger, ledger.read() as connection:
         waits = any(state is DeliveryState.WAITING for _, state in deliveries.counts(connection))
         works = any(
-            state != "quarantined" and step not in LEARNER_STEPS for step, state in queue.counts(connection)
+            state != "quarantined" and step not in LEARNER_STEPS for step, state in work.counts(connection)
         )
     return not waits and not works
 

@@ -12,10 +12,12 @@ import pytest
 from sqlalchemy import func, select
 
 from orthanc_al.errors import LeaseLostError
-from orthanc_al.ledger import Ledger, Outcome, Worker, WorkQueue, enqueue, facts
-from orthanc_al.ledger.queue import MAX_ATTEMPTS, MAX_DEATHS, counts, release_dead, requeue
+from orthanc_al.ledger import Ledger, Outcome, Worker, enqueue, facts
+from orthanc_al.ledger.queue import MAX_ATTEMPTS, MAX_DEATHS
 from orthanc_al.ledger.schema import jobs
+from orthanc_al.ledger.waiting import counts, release_dead, requeue
 from orthanc_al.pipeline import Step
+from tests.support.one_by_one import OneByOne
 
 pytestmark = pytest.mark.both_databases
 
@@ -46,7 +48,7 @@ def test_a_job_asked_for_twice_waits_once(ledger: Ledger) -> None:
 
 def test_asking_again_moves_a_waiting_job_forward_and_never_puts_it_off(ledger: Ledger) -> None:
     clock = Clock()
-    queue = WorkQueue(ledger, "a", clock=clock)
+    queue = OneByOne(ledger, "a", clock=clock)
     put(ledger, Step.ASSEMBLE, "1.2.3", run_at=2000.0)
     assert queue.claim({Step.ASSEMBLE}) is None
     put(ledger, Step.ASSEMBLE, "1.2.3", run_at=900.0)
@@ -55,7 +57,7 @@ def test_asking_again_moves_a_waiting_job_forward_and_never_puts_it_off(ledger: 
 
 
 def test_a_job_that_runs_can_be_asked_for_again(ledger: Ledger) -> None:
-    queue = WorkQueue(ledger, "a")
+    queue = OneByOne(ledger, "a")
     put(ledger, Step.ASSEMBLE, "1.2.3")
     first = queue.claim({Step.ASSEMBLE})
     assert first is not None
@@ -67,7 +69,7 @@ def test_a_job_that_runs_can_be_asked_for_again(ledger: Ledger) -> None:
 def test_what_a_job_asks_for_later_puts_off_nothing_that_was_asked_for_meanwhile(ledger: Ledger) -> None:
     """The last instance came while its study was looked at: nobody waits for the end of the quiet time."""
     clock = Clock()
-    queue = WorkQueue(ledger, "a", clock=clock)
+    queue = OneByOne(ledger, "a", clock=clock)
     put(ledger, Step.ASSEMBLE, "1.2.3", run_at=clock.time)
     looked_at = queue.claim({Step.ASSEMBLE})
     assert looked_at is not None
@@ -80,7 +82,7 @@ def test_what_a_job_asks_for_later_puts_off_nothing_that_was_asked_for_meanwhile
 def test_a_claimed_job_is_nobody_elses_until_its_lease_ends(ledger: Ledger) -> None:
     clock = Clock()
     put(ledger, Step.SCORE, "1.2.3")
-    first, second = (WorkQueue(ledger, name, 60.0, clock) for name in "ab")
+    first, second = (OneByOne(ledger, name, 60.0, clock) for name in "ab")
     job = first.claim({Step.SCORE})
     assert job is not None
     assert second.claim({Step.SCORE}) is None
@@ -88,24 +90,25 @@ def test_a_claimed_job_is_nobody_elses_until_its_lease_ends(ledger: Ledger) -> N
     assert second.claim({Step.SCORE}) is not None
     with pytest.raises(LeaseLostError):
         first.finish(job, Outcome("superseded"))
+    first.extend([job])  # what is lost stays lost
     with pytest.raises(LeaseLostError):
-        first.extend(job)
+        first.finish(job, Outcome("superseded"))
 
 
 def test_an_extended_lease_holds(ledger: Ledger) -> None:
     clock = Clock()
     put(ledger, Step.RETRAIN, "m")
-    first, second = (WorkQueue(ledger, name, 60.0, clock) for name in "ab")
+    first, second = (OneByOne(ledger, name, 60.0, clock) for name in "ab")
     job = first.claim({Step.RETRAIN})
     assert job is not None
     clock.time += 50
-    first.extend(job)
+    first.extend([job])
     clock.time += 50
     assert second.claim({Step.RETRAIN}) is None
 
 
 def test_result_end_and_successors_commit_together_or_not_at_all(ledger: Ledger) -> None:
-    queue = WorkQueue(ledger, "a")
+    queue = OneByOne(ledger, "a")
     put(ledger, Step.SCORE, "1.2.3")
     job = queue.claim({Step.SCORE})
     assert job is not None
@@ -127,7 +130,7 @@ def test_result_end_and_successors_commit_together_or_not_at_all(ledger: Ledger)
 
 def test_a_successor_of_another_kind_gets_its_own_subject_and_time(ledger: Ledger) -> None:
     clock = Clock()
-    queue = WorkQueue(ledger, "a", clock=clock)
+    queue = OneByOne(ledger, "a", clock=clock)
     put(ledger, Step.ARRIVE, "instance")
     job = queue.claim({Step.ARRIVE})
     assert job is not None
@@ -141,7 +144,7 @@ def test_a_successor_of_another_kind_gets_its_own_subject_and_time(ledger: Ledge
 
 def test_a_failed_job_comes_back_later_and_ends_in_quarantine(ledger: Ledger) -> None:
     clock = Clock()
-    queue = WorkQueue(ledger, "a", clock=clock)
+    queue = OneByOne(ledger, "a", clock=clock)
     put(ledger, Step.MIRROR, "1.2.3")
     for attempt in range(1, MAX_ATTEMPTS + 1):
         job = queue.claim({Step.MIRROR})
@@ -164,10 +167,10 @@ def test_a_job_that_kills_its_worker_each_time_ends_in_quarantine(ledger: Ledger
     clock = Clock()
     put(ledger, Step.SCORE_IMAGE, "poison")
     for attempt in range(MAX_DEATHS):
-        job = WorkQueue(ledger, f"w{attempt}", 60.0, clock).claim({Step.SCORE_IMAGE})
+        job = OneByOne(ledger, f"w{attempt}", 60.0, clock).claim({Step.SCORE_IMAGE})
         assert job is not None
         clock.time += 61
-    assert WorkQueue(ledger, "last", 60.0, clock).claim({Step.SCORE_IMAGE}) is None
+    assert OneByOne(ledger, "last", 60.0, clock).claim({Step.SCORE_IMAGE}) is None
     with ledger.read() as connection:
         assert counts(connection) == {("score_image", "quarantined"): 1}
 
@@ -177,13 +180,13 @@ def test_the_jobs_of_dead_workers_are_taken_at_once(ledger: Ledger) -> None:
         put(ledger, Step.SCORE, subject)
     owners = ("here/worker-1-0", "here/worker-2-0", "there/worker-1-0")
     for owner in owners:
-        assert WorkQueue(ledger, owner).claim({Step.SCORE}) is not None
+        assert OneByOne(ledger, owner).claim({Step.SCORE}) is not None
     with ledger.write() as connection:
         assert release_dead(connection, "here/worker-", lambda owner: owner == "here/worker-2-0") == 1
-    taken = WorkQueue(ledger, "new").claim({Step.SCORE})
+    taken = OneByOne(ledger, "new").claim({Step.SCORE})
     assert taken is not None
     assert (taken.subject, taken.attempts) == ("a", 2)
-    assert WorkQueue(ledger, "new").claim({Step.SCORE}) is None
+    assert OneByOne(ledger, "new").claim({Step.SCORE}) is None
 
 
 def test_what_died_together_twice_is_parted_and_put_off_once(ledger: Ledger) -> None:
@@ -191,14 +194,14 @@ def test_what_died_together_twice_is_parted_and_put_off_once(ledger: Ledger) -> 
     clock.time = time.time()
     put(ledger, Step.SCORE, "1.2.3")
     for number in range(2):
-        assert WorkQueue(ledger, f"here/worker-{number}-0", clock=clock).claim({Step.SCORE}) is not None
+        assert OneByOne(ledger, f"here/worker-{number}-0", clock=clock).claim({Step.SCORE}) is not None
         with ledger.write() as connection:
             assert release_dead(connection, "here/worker-", lambda _: False) == 1
     with ledger.write() as connection:
         assert release_dead(connection, "here/worker-", lambda _: False) == 0
-    assert WorkQueue(ledger, "new", clock=clock).claim({Step.SCORE}) is None
+    assert OneByOne(ledger, "new", clock=clock).claim({Step.SCORE}) is None
     clock.time += 5
-    job = WorkQueue(ledger, "new", clock=clock).claim({Step.SCORE})
+    job = OneByOne(ledger, "new", clock=clock).claim({Step.SCORE})
     assert job is not None
     assert job.attempts == 3
 
@@ -206,7 +209,7 @@ def test_what_died_together_twice_is_parted_and_put_off_once(ledger: Ledger) -> 
 def test_a_clock_that_is_set_back_holds_no_job_up(ledger: Ledger) -> None:
     clock = Clock()
     clock.time = 1e9 + 400 * 86400  # a machine that starts with a wrong year
-    queue = WorkQueue(ledger, "a", 60.0, clock)
+    queue = OneByOne(ledger, "a", 60.0, clock)
     put(ledger, Step.ASSEMBLE, "waits", run_at=clock.time)
     put(ledger, Step.SCORE, "held", run_at=clock.time)
     assert queue.claim({Step.SCORE}) is not None
@@ -222,7 +225,7 @@ def test_a_clock_that_is_set_back_a_little_holds_no_new_job_up(ledger: Ledger) -
     clock = Clock()
     clock.time = time.time() - 7200
     put(ledger, Step.ASSEMBLE, "made two hours from now", run_at=clock.time + 7205)
-    queue = WorkQueue(ledger, "a", 60.0, clock)
+    queue = OneByOne(ledger, "a", 60.0, clock)
     job = queue.claim({Step.ASSEMBLE})
     assert job is not None
     queue.fail(job, "no", retryable=True)
@@ -231,7 +234,7 @@ def test_a_clock_that_is_set_back_a_little_holds_no_new_job_up(ledger: Ledger) -
 
 def test_a_full_disk_is_waited_for_however_long_it_takes(ledger: Ledger) -> None:
     clock = Clock()
-    queue = WorkQueue(ledger, "a", clock=clock)
+    queue = OneByOne(ledger, "a", clock=clock)
     put(ledger, Step.REPORT, "1.2.3")
     for _ in range(3 * MAX_ATTEMPTS):
         job = queue.claim({Step.REPORT})
@@ -243,7 +246,7 @@ def test_a_full_disk_is_waited_for_however_long_it_takes(ledger: Ledger) -> None
 
 
 def test_what_no_retry_helps_is_quarantined_at_once(ledger: Ledger) -> None:
-    queue = WorkQueue(ledger, "a")
+    queue = OneByOne(ledger, "a")
     put(ledger, Step.SCORE, "1.2.3")
     job = queue.claim({Step.SCORE})
     assert job is not None
@@ -251,7 +254,7 @@ def test_what_no_retry_helps_is_quarantined_at_once(ledger: Ledger) -> None:
 
 
 def test_a_failed_job_that_was_asked_for_again_leaves_it_to_the_new_one(ledger: Ledger) -> None:
-    queue = WorkQueue(ledger, "a")
+    queue = OneByOne(ledger, "a")
     put(ledger, Step.SCORE, "1.2.3")
     job = queue.claim({Step.SCORE})
     assert job is not None
@@ -262,7 +265,7 @@ def test_a_failed_job_that_was_asked_for_again_leaves_it_to_the_new_one(ledger: 
 
 
 def test_the_longest_waiting_job_comes_first(ledger: Ledger) -> None:
-    queue = WorkQueue(ledger, "a")
+    queue = OneByOne(ledger, "a")
     put(ledger, Step.SCORE, "late", 20.0)
     put(ledger, Step.SCORE, "early", 10.0)
     job = queue.claim({Step.SCORE})
@@ -289,7 +292,7 @@ class _Counts:
 
 def _work(url: str, name: str) -> None:
     ledger = Ledger(url)
-    worker = Worker(ledger, WorkQueue(ledger, name, lease_seconds=0.5), {Step.SCORE: _Counts(ledger, 0.01)})
+    worker = Worker(ledger, OneByOne(ledger, name, lease_seconds=0.5), {Step.SCORE: _Counts(ledger, 0.01)})
     while True:
         worker.run_once()
 
@@ -325,20 +328,20 @@ def test_each_job_has_its_effect_once_though_workers_are_killed(ledger: Ledger) 
 
 
 def test_the_next_job_is_taken_in_the_transaction_that_ends_the_last(ledger: Ledger) -> None:
-    queue = WorkQueue(ledger, "a")
+    queue = OneByOne(ledger, "a")
     put(ledger, Step.ASSEMBLE, "1", 1.0)
     put(ledger, Step.ASSEMBLE, "2", 2.0)
     first = queue.claim({Step.ASSEMBLE})
     second = queue.finish(first, Outcome("unchanged"), {Step.ASSEMBLE})
     assert (first.subject, second.subject, second.attempts) == ("1", "2", 1)
-    assert WorkQueue(ledger, "b").claim({Step.ASSEMBLE}) is None
+    assert OneByOne(ledger, "b").claim({Step.ASSEMBLE}) is None
     assert queue.finish(second, Outcome("unchanged"), {Step.ASSEMBLE}) is None
     assert waiting(ledger) == 0
 
 
 def test_where_ending_a_job_fails_none_is_taken(ledger: Ledger) -> None:
     clock = Clock()
-    slow, quick = (WorkQueue(ledger, owner, 10.0, clock) for owner in "ab")
+    slow, quick = (OneByOne(ledger, owner, 10.0, clock) for owner in "ab")
     put(ledger, Step.ASSEMBLE, "1")
     put(ledger, Step.ASSEMBLE, "2", 1.0)
     job = slow.claim({Step.ASSEMBLE})

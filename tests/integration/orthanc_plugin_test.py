@@ -13,7 +13,7 @@ import uvicorn
 from playwright.sync_api import Page, expect, sync_playwright
 
 from orthanc_al.domain import ReadValue, StudyState
-from orthanc_al.ledger import Ledger, queue, studies, watched
+from orthanc_al.ledger import Ledger, studies, waiting, watched
 from orthanc_al.orthanc import plugin
 from orthanc_al.orthanc.plugin.orthanc_al_plugin import orthanc_id_of
 from orthanc_al.review.vocabulary import known_findings
@@ -135,7 +135,7 @@ def test_clicks_end_as_reads_of_the_service_and_survive_its_absence(
 
     assert click(orthanc, IDS[0], "rescore").status_code == 200
     with room.ledger.read() as connection:
-        assert queue.counts(connection)["score", "ready"] == 1
+        assert waiting.counts(connection)["score", "ready"] == 1
 
 
 @pytest.mark.needs_browser

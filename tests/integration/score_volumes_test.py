@@ -15,8 +15,8 @@ from sqlalchemy import select
 
 from orthanc_al.domain import StudyState
 from orthanc_al.domain.criteria import Criteria
-from orthanc_al.ledger import Ledger, instances, predictions, queue
-from orthanc_al.ledger.queue import MAX_DEATHS, WorkQueue
+from orthanc_al.ledger import Ledger, instances, predictions, waiting
+from orthanc_al.ledger.queue import MAX_DEATHS
 from orthanc_al.ledger.schema import image_scores, jobs
 from orthanc_al.observe import now
 from orthanc_al.pipeline import Step
@@ -24,6 +24,7 @@ from orthanc_al.report import view
 from orthanc_al.score.match import ModelUse
 from tests.integration.score_studies_test import _run, _settle, _study
 from tests.support.ct import ct_package, ct_slices, place, renamed
+from tests.support.one_by_one import OneByOne
 from tests.support.pipeline import Pipeline
 from tests.support.radiographs import wrap
 from tests.support.tiny_package import tiny_package
@@ -153,14 +154,14 @@ def test_a_study_that_no_model_is_for_names_the_reason(ledger, tmp_path: Path, g
 
 def _die_in_the_decoder(url: str, owner: str) -> None:
     """Claim the job and end as a decoder does that reads where nothing is."""
-    if WorkQueue(Ledger.open(url), owner).claim({Step.SCORE_IMAGE}) is not None:
+    if OneByOne(Ledger.open(url), owner).claim({Step.SCORE_IMAGE}) is not None:
         ctypes.string_at(0)
     os._exit(0)
 
 
-def _later(ledger: Ledger, owner: str) -> WorkQueue:
+def _later(ledger: Ledger, owner: str) -> OneByOne:
     """A worker after the longest wait."""
-    return WorkQueue(ledger, owner, clock=lambda: now() + 700.0)
+    return OneByOne(ledger, owner, clock=lambda: now() + 700.0)
 
 
 def test_a_decoder_that_ends_its_process_ends_its_study_in_quarantine_and_no_other(
@@ -177,11 +178,11 @@ def test_a_decoder_that_ends_its_process_ends_its_study_in_quarantine_and_no_oth
     assert child.exitcode == -signal.SIGSEGV
     for attempt in range(1, MAX_DEATHS):
         with ledger.write() as connection:
-            assert queue.release_dead(connection, "dead", lambda _: False) == 1
+            assert waiting.release_dead(connection, "dead", lambda _: False) == 1
         # What the next process leaves behind that ends in the same place.
         assert _later(ledger, f"dead-{attempt}").claim({Step.SCORE_IMAGE}).attempts == attempt + 1
     with ledger.write() as connection:
-        queue.release_dead(connection, "dead", lambda _: False)
+        waiting.release_dead(connection, "dead", lambda _: False)
     assert _later(ledger, "alive").claim({Step.SCORE_IMAGE}) is None
     with ledger.read() as connection:
         row = connection.execute(select(jobs).where(jobs.c.subject.in_(ids.values()))).mappings().one()

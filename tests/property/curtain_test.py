@@ -14,7 +14,7 @@ from sqlalchemy import Connection, delete, insert, update
 
 from orthanc_al.domain import StudyState, Tier
 from orthanc_al.ledger import Ledger, schema, trail, worklist
-from orthanc_al.ledger.queue import enqueue
+from orthanc_al.ledger.waiting import enqueue
 from orthanc_al.pipeline import Step
 from orthanc_al.web import create_app, live
 from orthanc_al.web.pages import View

@@ -15,7 +15,7 @@ from orthanc_al.domain import Grouping, patient_key
 from orthanc_al.errors import ConfigurationError, ModelError, PackageRefusedError
 from orthanc_al.inference.thresholds import Groups, GroupThresholds
 from orthanc_al.learn.lock import alone
-from orthanc_al.ledger import Ledger, facts, models, queue, shadow
+from orthanc_al.ledger import Ledger, facts, models, shadow, waiting
 from orthanc_al.ledger.schema import change_records, datasets
 from orthanc_al.ledger.shadow import ShadowScore
 from tests.support.learning_ledger import put_prediction, put_read, put_study
@@ -183,7 +183,7 @@ def test_a_model_that_is_not_live_is_put_on_no_queue(desk: Desk) -> None:
         assert isinstance(said.exception, ModelError)
         assert "No package of nothere is live" in str(said.exception)
     with desk.ledger.read() as connection:
-        assert queue.counts(connection) == {}
+        assert waiting.counts(connection) == {}
     desk.config.write_text(desk.config.read_text().replace('[[models]]\npackage = "champion"\n', ""))
     assert isinstance(desk.type("retrain").exception, ConfigurationError)
 
@@ -209,7 +209,7 @@ def test_all_faults_of_the_plan_are_told_at_once_before_anything_is_done(
     for key in ("gate.parity", "gate.colour", "shadow.min_studies", "nothing"):
         assert f"  {key}: " in str(said.exception)
     with desk.ledger.read() as connection:
-        assert queue.counts(connection) == {}
+        assert waiting.counts(connection) == {}
 
 
 def test_a_candidate_that_was_damaged_or_is_gone_does_not_go_live(desk: Desk) -> None:

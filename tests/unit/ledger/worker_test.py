@@ -1,14 +1,17 @@
 """The worker's loop stands whatever a stage does."""
 
 import threading
+import time
 
 import pytest
 from sqlalchemy.exc import OperationalError
 
 from orthanc_al.errors import OrthancError, UndecodableError
 from orthanc_al.ledger import Job, Ledger, Outcome, Worker, WorkQueue, enqueue
-from orthanc_al.ledger.queue import counts
+from orthanc_al.ledger.waiting import counts
 from orthanc_al.pipeline import SCORING_STEPS, Step
+from tests.contract.work_batches_test import arrive
+from tests.support.one_by_one import OneByOne
 
 
 class _Stage:
@@ -65,7 +68,7 @@ def test_an_outcome_that_the_table_does_not_know_does_not_lose_the_job(ledger: L
 def test_a_lost_lease_drops_the_result(ledger: Ledger) -> None:
     class Slow(_Stage):
         def run(self, job: Job) -> Outcome:
-            other = WorkQueue(ledger, "other", clock=lambda: 1e12)
+            other = OneByOne(ledger, "other", clock=lambda: 1e12)
             assert other.claim({Step.SCORE}) is not None
             return super().run(job)
 
@@ -81,7 +84,7 @@ def test_a_job_that_the_ledger_could_not_take_back_is_given_back_as_soon_as_it_c
 
     worker = _worker(ledger, _Stage(Outcome("superseded")))
     with monkeypatch.context() as patched:
-        patched.setattr(WorkQueue, "finish", full)
+        patched.setattr(WorkQueue, "finish_many", full)
         patched.setattr(WorkQueue, "fail", full)
         with pytest.raises(OperationalError):
             worker.run_once()
@@ -90,6 +93,78 @@ def test_a_job_that_the_ledger_could_not_take_back_is_given_back_as_soon_as_it_c
             worker.run_once()
     assert not worker.run_once()  # it waits a little, and is nobody's
     assert _counts(ledger) == {("score", "ready"): 1}
+
+
+class _Picky(_Stage):
+    """Fails for one job of a batch."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(Outcome("duplicate"))
+        self._error = error
+
+    def run(self, job: Job) -> Outcome:
+        if job.subject == "b":
+            raise self._error
+        return super().run(job)
+
+
+def _crew_of_three(ledger: Ledger, stage: _Stage, lease: float = 300.0) -> Worker:
+    arrive(ledger, "a", "b", "c")
+    return Worker(ledger, WorkQueue(ledger, "w", lease), {Step.ARRIVE: stage})
+
+
+def test_one_bad_job_of_a_batch_takes_no_other_with_it(ledger: Ledger) -> None:
+    stage = _Picky(UndecodableError("no pixels"))
+    assert _crew_of_three(ledger, stage).run_once()
+    assert stage.seen == ["a", "c"]
+    assert _counts(ledger) == {("arrive", "quarantined"): 1}
+
+
+def test_what_can_not_be_written_of_a_batch_is_put_back_and_the_rest_is_written(ledger: Ledger) -> None:
+    class Unwritable(_Stage):
+        def run(self, job: Job) -> Outcome:
+            return Outcome("no such outcome") if job.subject == "b" else Outcome("duplicate")
+
+    assert _crew_of_three(ledger, Unwritable(Outcome("duplicate"))).run_once()
+    assert _counts(ledger) == {("arrive", "ready"): 1}
+
+
+def test_a_whole_batch_that_the_ledger_could_not_take_is_given_back_as_soon_as_it_can(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def full(*_: object, **__: object) -> None:
+        calls.append(1)
+        raise OperationalError("COMMIT", {}, Exception("database or disk is full"))
+
+    def once(self: WorkQueue, job: Job, error: str, **options: bool) -> bool:
+        return fail(self, job, error, **options) if not calls.append(1) and len(calls) < 3 else full()
+
+    fail = WorkQueue.fail
+    worker = _crew_of_three(ledger, _Stage(Outcome("duplicate")))
+    with monkeypatch.context() as patched:
+        patched.setattr(WorkQueue, "finish_many", full)
+        patched.setattr(WorkQueue, "fail", once)
+        with pytest.raises(OperationalError):  # one is back, then the ledger goes again
+            worker.run_once()
+    assert _counts(ledger) == {("arrive", "running"): 2, ("arrive", "ready"): 1}
+    assert not worker.run_once()
+    assert _counts(ledger) == {("arrive", "ready"): 3}
+
+
+def test_a_batch_that_takes_long_holds_its_lease(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than half of it has gone by after each job."""
+
+    class Slow(_Stage):
+        def run(self, job: Job) -> Outcome:
+            time.sleep(0.02)
+            return super().run(job)
+
+    held: list[list[str]] = []
+    monkeypatch.setattr(WorkQueue, "extend", lambda _, batch: held.append([job.subject for job in batch]))
+    assert _crew_of_three(ledger, Slow(Outcome("duplicate")), lease=0.03).run_once()
+    assert held == [["a", "b", "c"]] * 2
 
 
 def test_paused_steps_are_not_claimed(ledger: Ledger) -> None:

@@ -5,7 +5,7 @@ from sqlalchemy import insert, update
 
 from orthanc_al.domain import StudyState, Tier
 from orthanc_al.ledger import Ledger, details, figures, schema, worklist
-from orthanc_al.ledger.queue import enqueue
+from orthanc_al.ledger.waiting import enqueue
 from orthanc_al.ledger.worklist import Filter, Listed
 from orthanc_al.pipeline import Step
 from tests.support.worklist_ledger import NOW, Case, add, fill

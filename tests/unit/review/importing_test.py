@@ -8,7 +8,7 @@ import pytest
 
 from orthanc_al.domain import ReadSource, ReadValue, StudyState
 from orthanc_al.errors import ReadError
-from orthanc_al.ledger import Ledger, queue, studies
+from orthanc_al.ledger import Ledger, studies, waiting
 from orthanc_al.review.importing import import_reads
 from tests.support.radiographs import wrap
 from tests.support.reading_room import ReadingRoom, reads_of
@@ -135,7 +135,7 @@ def test_an_import_that_ends_a_blind_asks_for_the_report(room: ReadingRoom, tmp_
     room.select(UID, "blind")
     import_reads(room.ledger, _file(tmp_path, HEAD + f"{UID},,pneumonia,absent,R,2026-01-02T12:00:00Z\n"))
     with room.ledger.read() as connection:
-        assert queue.counts(connection)["report", "ready"] == 1
+        assert waiting.counts(connection)["report", "ready"] == 1
     assert room.report(UID).name == "reported"
 
 
@@ -143,7 +143,7 @@ def test_an_import_takes_what_we_wrote_into_orthanc_off_again(room: ReadingRoom,
     room.select(UID)
     import_reads(room.ledger, _file(tmp_path, HEAD + f"{UID},,pneumonia,absent,R,2026-01-02T12:00:00Z\n"))
     with room.ledger.read() as connection:
-        assert queue.counts(connection)["mirror", "ready"] == 1
+        assert waiting.counts(connection)["mirror", "ready"] == 1
 
 
 def test_a_row_with_the_uid_of_another_system_is_found_by_its_accession_number(

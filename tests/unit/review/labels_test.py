@@ -8,7 +8,7 @@ import pytest
 
 from orthanc_al.domain import ReadSource, ReadValue, StudyState
 from orthanc_al.domain.precedence import ReadState
-from orthanc_al.ledger import Ledger, queue, studies
+from orthanc_al.ledger import Ledger, studies, waiting
 from orthanc_al.review.labels import poll_labels
 from tests.support.radiographs import wrap
 from tests.support.reading_room import ReadingRoom, reads_of
@@ -80,7 +80,7 @@ def test_a_finished_label_takes_the_study_off_once_and_says_nothing(room: Readin
     assert poll_labels(room.ledger, shelf) == 1
     with room.ledger.read() as connection:
         assert reads_of(connection, UID) == []
-        assert queue.counts(connection)["report", "ready"] == 1
+        assert waiting.counts(connection)["report", "ready"] == 1
     room.take_in(wrap(PIXELS, 1, image=2))
     assert poll_labels(room.ledger, shelf) == 0
     with room.ledger.read() as connection:
@@ -93,7 +93,7 @@ def test_a_label_that_ends_a_blind_asks_for_the_report(room: ReadingRoom) -> Non
     room.select(UID, "blind")
     poll_labels(room.ledger, Shelf(al_confirmed_neg=[UID]))
     with room.ledger.read() as connection:
-        assert queue.counts(connection)["report", "ready"] == 1
+        assert waiting.counts(connection)["report", "ready"] == 1
         assert [read.ai_shown for read in reads_of(connection, UID)] == [False]
 
 
@@ -102,7 +102,7 @@ def test_a_label_takes_what_we_wrote_into_orthanc_off_again(room: ReadingRoom, l
     room.select(UID)
     poll_labels(room.ledger, Shelf(**{label: [UID]}))
     with room.ledger.read() as connection:
-        assert queue.counts(connection)["mirror", "ready"] == 1
+        assert waiting.counts(connection)["mirror", "ready"] == 1
 
 
 def test_a_label_that_was_taken_off_and_put_on_again_finishes_again(room: ReadingRoom) -> None:

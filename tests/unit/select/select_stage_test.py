@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from orthanc_al.domain import ConfirmedRead, ModelRef, ReadSource, ReadValue, StudyState
-from orthanc_al.ledger import Job, Ledger, WorkQueue, enqueue, facts, reads, selections
+from orthanc_al.ledger import Job, Ledger, enqueue, facts, reads, selections
 from orthanc_al.ledger.schema import jobs, studies
 from orthanc_al.ledger.selections import AUDIT, QUERY
 from orthanc_al.methods import audit
@@ -17,6 +17,7 @@ from orthanc_al.pipeline import Step
 from orthanc_al.select.nightly import spend_the_rest
 from orthanc_al.select.stage import Budget, SelectStage
 from tests.support.learning_ledger import add_revision, put_prediction, put_read, put_study
+from tests.support.one_by_one import OneByOne
 
 MORNING = 1_800_000_000.0 - 1_800_000_000.0 % 86400.0 + 8 * 3600.0
 EVERYTHING_AUDITED = Budget(10, 1.0, 1.0, UTC)
@@ -286,7 +287,7 @@ def test_the_day_s_end_asks_neither_blind_nor_read_studies_and_each_patient_once
 
 
 def test_the_outcomes_are_rows_of_the_pipeline(ledger: Ledger) -> None:
-    queue = WorkQueue(ledger, "test", clock=lambda: MORNING)
+    queue = OneByOne(ledger, "test", clock=lambda: MORNING)
     desk = Desk(ledger, EVERYTHING_AUDITED)
     desk.score("1.2")
     with ledger.write() as connection:

@@ -7,7 +7,7 @@ import pytest
 from apscheduler.triggers.cron import CronTrigger
 
 from orthanc_al.errors import ConfigurationError
-from orthanc_al.ledger import Ledger, queue, selections
+from orthanc_al.ledger import Ledger, selections, waiting
 from orthanc_al.observe import now
 from orthanc_al.service.roles import web
 from orthanc_al.settings import Settings, load
@@ -41,7 +41,7 @@ def test_it_rings_at_the_sites_time_and_asks_for_retraining_once(ledger: Ledger,
     finally:
         clock.shutdown(wait=False)
     with ledger.read() as connection:
-        assert queue.counts(connection) == {("retrain", "ready"): 1}
+        assert waiting.counts(connection) == {("retrain", "ready"): 1}
 
 
 def test_it_asks_for_a_look_at_the_day_that_is_over(ledger: Ledger, tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_it_asks_for_a_look_at_the_day_that_is_over(ledger: Ledger, tmp_path: Pa
     finally:
         clock.shutdown(wait=False)
     with ledger.read() as connection:
-        assert queue.counts(connection) == {("monitor", "ready"): 1}
+        assert waiting.counts(connection) == {("monitor", "ready"): 1}
 
 
 def test_empty_keys_turn_it_off(ledger: Ledger, tmp_path: Path) -> None:

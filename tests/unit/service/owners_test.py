@@ -4,15 +4,16 @@ import os
 import subprocess
 import sys
 
-from orthanc_al.ledger import Ledger, WorkQueue, enqueue
+from orthanc_al.ledger import Ledger, enqueue
 from orthanc_al.pipeline import Step
 from orthanc_al.service import owners
+from tests.support.one_by_one import OneByOne
 
 
 def _claim(ledger: Ledger, owner: str, subject: str) -> None:
     with ledger.write() as connection:
         enqueue(connection, Step.SCORE, subject, 0.0)
-    assert WorkQueue(ledger, owner).claim({Step.SCORE}) is not None
+    assert OneByOne(ledger, owner).claim({Step.SCORE}) is not None
 
 
 def test_the_jobs_of_the_living_are_left_and_those_of_the_dead_taken(ledger: Ledger) -> None:
@@ -25,7 +26,7 @@ def test_the_jobs_of_the_living_are_left_and_those_of_the_dead_taken(ledger: Led
     # In a container that was started anew this process has the id that its predecessor had.
     _claim(ledger, f"{prefix}{pid}.1-0", "the predecessor's")
     owners.take_over(ledger, "worker")
-    queue = WorkQueue(ledger, owners.name("worker", 1))
+    queue = OneByOne(ledger, owners.name("worker", 1))
     taken = {job.subject for job in (queue.claim({Step.SCORE}), queue.claim({Step.SCORE})) if job}
     assert taken == {"dead", "the predecessor's"}
     assert queue.claim({Step.SCORE}) is None

@@ -12,7 +12,7 @@ from sqlalchemy import text, update
 
 from orthanc_al.domain import StudyState, Tier
 from orthanc_al.ledger import Ledger, facts, schema, trail
-from orthanc_al.ledger.queue import enqueue
+from orthanc_al.ledger.waiting import enqueue
 from orthanc_al.pipeline import Step
 from orthanc_al.web import create_app
 from tests.support.asgi import ask

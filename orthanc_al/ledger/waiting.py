@@ -1,0 +1,104 @@
+"""Work that waits: asked for, counted, given back by the dead, taken up again from quarantine."""
+
+import random
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from sqlalchemy import Connection, delete, func, select, text, update
+
+from orthanc_al.ledger.engine import upsert
+from orthanc_al.ledger.schema import jobs
+from orthanc_al.observe import now
+from orthanc_al.pipeline import Step
+
+_BACKOFF_BASE: Final = 2.0
+_BACKOFF_CAP: Final = 600.0
+WAITS: Final = text("state = 'ready'")
+"""Condition of the index of waiting jobs: as text, since neither many rows at once nor a statement that
+PostgreSQL has prepared finds the index by a condition with a parameter in it."""
+
+
+def enqueue(connection: Connection, step: Step, subject: str, run_at: float) -> None:
+    """Put a job on the queue; see `enqueue_all`."""
+    enqueue_all(connection, {(step, subject): run_at})
+
+
+def enqueue_all(connection: Connection, wanted: Mapping[tuple[Step, str], float]) -> None:
+    """Put jobs on the queue; where the same one waits already, it waits no longer than to the new time.
+
+    It is never put off: who asked for it to be done sooner may know what this one does not.
+
+    Parameters
+    ----------
+    wanted
+        When each job, by step and subject, may start (seconds since 1970).
+    """
+    created_at = now()
+    rows = [
+        {
+            "step": step.value,
+            "subject": subject,
+            "state": "ready",
+            "run_at": run_at,
+            "attempts": 0,
+            "created_at": created_at,
+        }
+        for (step, subject), run_at in wanted.items()
+    ]
+    if rows:
+        upsert(connection, jobs, rows, ["step", "subject"], ["run_at"], where=WAITS, lower="run_at")
+
+
+def backoff(attempts: int) -> float:
+    """Return the seconds to wait after so many tries: doubling, capped, with jitter."""
+    return min(_BACKOFF_CAP, _BACKOFF_BASE**attempts) * random.uniform(0.5, 1.0)  # noqa: S311
+
+
+def release_dead(connection: Connection, prefix: str, lives: Callable[[str], bool]) -> int:
+    """Give back the jobs of workers that died, so that nobody waits for the end of their leases.
+
+    At once after the first time, later after a growing wait: what dies together again and again is parted, so
+    that a job that kills its process does not take the one beside it into quarantine, and what is killed from
+    outside for a while is not given up.
+
+    Parameters
+    ----------
+    prefix
+        Of the owners' names: the workers of this machine and role.
+    lives
+        Says whether the worker of a name is alive.
+
+    Returns
+    -------
+    int
+        Number of jobs.
+    """
+    running = select(jobs.c.id, jobs.c.lease_owner, jobs.c.attempts).where(
+        jobs.c.state == "running", jobs.c.lease_owner.startswith(prefix, autoescape=True)
+    )
+    dead = [row for row in connection.execute(running) if not lives(row.lease_owner)]
+    for row in dead:
+        wait = backoff(row.attempts) if row.attempts > 1 else 0.0
+        # A claim does the rest when the lease ends: it counts the try. It is nobody's: put off once only.
+        given_back = {"lease_until": now() + wait if wait else 0.0, "lease_owner": None}
+        connection.execute(update(jobs).where(jobs.c.id == row.id).values(given_back))
+    return len(dead)
+
+
+def requeue(connection: Connection, subject: str | None = None) -> int:
+    """Give quarantined jobs (of one subject) another set of attempts; return how many."""
+    rows = connection.execute(
+        select(jobs.c.id, jobs.c.step, jobs.c.subject).where(
+            jobs.c.state == "quarantined", *([jobs.c.subject == subject] if subject else [])
+        )
+    ).all()
+    for row in rows:
+        connection.execute(delete(jobs).where(jobs.c.id == row.id))
+        enqueue(connection, Step(row.step), row.subject, now())
+    return len(rows)
+
+
+def counts(connection: Connection) -> dict[tuple[str, str], int]:
+    """Return how many jobs there are of each (step, state)."""
+    query = select(jobs.c.step, jobs.c.state, func.count()).group_by(jobs.c.step, jobs.c.state)
+    return {(row[0], row[1]): row[2] for row in connection.execute(query)}

@@ -1,0 +1,209 @@
+"""What the work queue promises of jobs that are taken together, on SQLite and on PostgreSQL."""
+
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import Connection, insert, select, update
+from sqlalchemy.exc import OperationalError
+
+from orthanc_al.domain import Instance, Origin
+from orthanc_al.errors import LeaseLostError
+from orthanc_al.ledger import Job, Ledger, Outcome, WorkQueue, facts, instances
+from orthanc_al.ledger.batches import MOST
+from orthanc_al.ledger.schema import jobs
+from orthanc_al.ledger.waiting import counts, release_dead
+from orthanc_al.pipeline import Step
+from tests.contract.work_queue_test import Clock
+
+pytestmark = pytest.mark.both_databases
+
+SLICE = 500_000
+"""Bytes of a slice."""
+
+
+def arrive(
+    ledger: Ledger,
+    *ids: str,
+    step: Step = Step.ARRIVE,
+    study: str = "1.2",
+    modality: str = "CT",
+    size: int = SLICE,
+) -> None:
+    """Take instances in, as far along as to wait for ``step``."""
+    origin = Origin("SENDER", "ORTHANC_AL", "ORTHANC_AL", "sender", None, "dicom")
+    with ledger.write() as connection:
+        for number, one in enumerate(ids):
+            instance = Instance(
+                one, "1.2.840", f"1.2.{one}", "1.2.1", size, 1.0 + number, study, None, modality, None
+            )
+            instances.add(connection, instance, origin, [])
+        connection.execute(update(jobs).where(jobs.c.subject.in_(ids)).values(step=step.value))
+
+
+def subjects(claimed: list[Job]) -> list[str]:
+    return [job.subject for job in claimed]
+
+
+def test_headers_are_looked_at_together_oldest_first_and_not_too_many(ledger: Ledger) -> None:
+    queue = WorkQueue(ledger, "a")
+    ids = [f"i{number:02}" for number in range(MOST + 3)]
+    arrive(ledger, *ids)
+    first = queue.claim_many({Step.ARRIVE})
+    assert subjects(first) == ids[:MOST]
+    assert {job.attempts for job in first} == {1}
+    assert subjects(WorkQueue(ledger, "b").claim_many({Step.ARRIVE})) == ids[MOST:]
+    assert queue.claim_many({Step.ARRIVE}) == []
+
+
+def test_slices_are_scored_with_those_of_their_study_alone(ledger: Ledger) -> None:
+    arrive(ledger, "a1", "a2", step=Step.SCORE_IMAGE, study="1.2.1")
+    arrive(ledger, "b1", "b2", step=Step.SCORE_IMAGE, study="1.2.2")
+    queue = WorkQueue(ledger, "a")
+    assert [sorted(subjects(queue.claim_many({Step.SCORE_IMAGE}))) for _ in range(2)] == [
+        ["a1", "a2"],
+        ["b1", "b2"],
+    ]
+
+
+@pytest.mark.parametrize(("modality", "size"), [("DX", SLICE), ("CT", 80_000_000)])
+def test_films_and_large_objects_are_for_a_worker_each(ledger: Ledger, modality: str, size: int) -> None:
+    arrive(ledger, "a", "b", step=Step.SCORE_IMAGE, modality=modality, size=size)
+    queue = WorkQueue(ledger, "a")
+    assert [subjects(queue.claim_many({Step.SCORE_IMAGE})) for _ in range(3)] == [["a"], ["b"], []]
+
+
+def test_what_is_large_is_taken_beside_nothing_small(ledger: Ledger) -> None:
+    arrive(ledger, "small", "small too")
+    arrive(ledger, "large", size=80_000_000)
+    queue = WorkQueue(ledger, "a")
+    assert [sorted(subjects(queue.claim_many({Step.ARRIVE}))) for _ in range(2)] == [
+        ["small", "small too"],
+        ["large"],
+    ]
+
+
+def test_what_waits_for_its_time_is_not_taken_along(ledger: Ledger) -> None:
+    arrive(ledger, "now", "later")
+    clock = Clock()
+    clock.time = 1.5
+    assert subjects(WorkQueue(ledger, "a", clock=clock).claim_many({Step.ARRIVE})) == ["now"]
+
+
+def test_what_was_tried_before_is_alone_so_that_it_takes_its_neighbours_with_it_once(ledger: Ledger) -> None:
+    """One of them kills the process: each is then tried by itself, and one alone dies again."""
+    ids = ["a", "b", "c"]
+    arrive(ledger, *ids)
+    assert subjects(WorkQueue(ledger, "here/worker-1-0").claim_many({Step.ARRIVE})) == ids
+    with ledger.write() as connection:
+        assert release_dead(connection, "here/worker-", lambda _: False) == 3
+    arrive(ledger, "new")
+    queue = WorkQueue(ledger, "here/worker-2-0")
+    claimed = [queue.claim_many({Step.ARRIVE}) for _ in range(4)]
+    assert all(len(batch) == 1 for batch in claimed)
+    assert {batch[0].subject: batch[0].attempts for batch in claimed} == {"a": 2, "b": 2, "c": 2, "new": 1}
+
+
+def test_a_failed_one_comes_back_alone(ledger: Ledger) -> None:
+    clock = Clock()
+    queue = WorkQueue(ledger, "a", clock=clock)
+    arrive(ledger, "a", "b")
+    failed, _ = queue.claim_many({Step.ARRIVE})
+    queue.fail(failed, "no", retryable=True)
+    clock.time += 3.0
+    arrive(ledger, "c")
+    assert sorted(subjects(queue.claim_many({Step.ARRIVE}))) in (["a"], ["c"])
+    assert sorted(subjects(queue.claim_many({Step.ARRIVE}))) in (["a"], ["c"])
+
+
+def test_results_of_a_batch_commit_together_and_what_follows_is_asked_for_once(ledger: Ledger) -> None:
+    queue = WorkQueue(ledger, "a")
+    arrive(ledger, "a", "b", "c")
+    batch = queue.claim_many({Step.ARRIVE})
+    done = [
+        (
+            job,
+            Outcome(
+                "image", _notes(job.subject), subjects={Step.ASSEMBLE: "1.2"}, run_at={Step.ASSEMBLE: at}
+            ),
+        )
+        for job, at in zip(batch, (30.0, 10.0, 20.0), strict=True)
+    ]
+    assert queue.finish_many(done).refused == []
+    with ledger.read() as connection:
+        assert [facts.get(connection, one) for one in "abc"] == ["done"] * 3
+        assert counts(connection) == {("score_image", "ready"): 3, ("assemble", "ready"): 1}
+        (run_at,) = connection.execute(select(jobs.c.run_at).where(jobs.c.step == "assemble")).scalars()
+    assert run_at == 10.0
+
+
+@pytest.mark.parametrize("what", ["a slip", "a row that breaks a rule", "an unknown outcome", "a lost lease"])
+def test_one_that_can_not_be_written_takes_no_results_of_others_along_and_is_told(
+    ledger: Ledger, what: str
+) -> None:
+    clock = Clock()
+    queue = WorkQueue(ledger, "a", 60.0, clock)
+    arrive(ledger, "a", "b", "c")
+    batch = queue.claim_many({Step.ARRIVE})
+    if what == "a lost lease":
+        with ledger.write() as connection:
+            connection.execute(update(jobs).where(jobs.c.subject == "b").values(lease_owner="another"))
+
+    def breaks(connection: Connection) -> None:
+        facts.put(connection, "b", "half")
+        if what == "a row that breaks a rule":
+            connection.execute(insert(jobs).values(step=None))
+        raise RuntimeError("a slip")
+
+    odd = Outcome("no such outcome" if what == "an unknown outcome" else "duplicate", breaks)
+    done = [(job, odd if job.subject == "b" else Outcome("duplicate", _notes(job.subject))) for job in batch]
+    finished = queue.finish_many(done, {Step.ARRIVE})
+    assert [job.subject for job, _ in finished.refused] == ["b"]
+    assert isinstance(finished.refused[0][1], LeaseLostError) == (what == "a lost lease")
+    assert finished.following == []
+    with ledger.read() as connection:
+        assert [facts.get(connection, one) for one in "abc"] == ["done", None, "done"]
+        assert counts(connection) == {("arrive", "running"): 1}
+
+
+def test_where_the_ledger_itself_fails_nothing_of_a_batch_is_written(ledger: Ledger) -> None:
+    queue = WorkQueue(ledger, "a")
+    arrive(ledger, "a", "b")
+
+    def full(_: Connection) -> None:
+        raise OperationalError("INSERT", {}, Exception("database or disk is full"))
+
+    first, second = queue.claim_many({Step.ARRIVE})
+    with pytest.raises(OperationalError):
+        queue.finish_many([(first, Outcome("duplicate", _notes("a"))), (second, Outcome("duplicate", full))])
+    with ledger.read() as connection:
+        assert facts.get(connection, "a") is None
+        assert counts(connection) == {("arrive", "running"): 2}
+
+
+def test_the_next_batch_is_taken_by_the_queues_order_in_the_transaction_that_ends_the_last(
+    ledger: Ledger,
+) -> None:
+    queue = WorkQueue(ledger, "a")
+    slices = [f"s{number:02}" for number in range(2 * MOST)]
+    arrive(ledger, *slices, step=Step.SCORE_IMAGE)
+    batch = queue.claim_many({Step.SCORE_IMAGE})
+    arrive(ledger, "film", step=Step.SCORE_IMAGE, study="1.3", modality="DX")
+    with ledger.write() as connection:
+        connection.execute(update(jobs).where(jobs.c.subject == "film").values(run_at=0.5))  # looks urgent
+    following = queue.finish_many([(job, Outcome("later")) for job in batch], {Step.SCORE_IMAGE}).following
+    assert subjects(following) == ["film"]
+
+
+def test_the_lease_of_a_whole_batch_is_extended(ledger: Ledger) -> None:
+    clock = Clock()
+    arrive(ledger, "a", "b")
+    first, second = (WorkQueue(ledger, name, 60.0, clock) for name in "ab")
+    batch = first.claim_many({Step.ARRIVE})
+    clock.time += 50
+    first.extend(batch)
+    clock.time += 50
+    assert second.claim_many({Step.ARRIVE}) == []
+
+
+def _notes(name: str) -> Callable[[Connection], None]:
+    return lambda connection: facts.put(connection, name, "done")
