@@ -25,7 +25,17 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from tests.bench import decoding, delays, delivering, forwarding, habits, head_fit, receiving, scoring
+from tests.bench import (
+    decoding,
+    delays,
+    delivering,
+    film_wait,
+    forwarding,
+    habits,
+    head_fit,
+    receiving,
+    scoring,
+)
 from tests.bench.series import Series, Step
 
 OURS = "orthanc_al"
@@ -87,6 +97,7 @@ def _measures(folder: Path, rounds: int) -> dict[str, Callable[[Step], list[Seri
         "store and forward": lambda step: forwarding.measure(folder, rounds, step),
         "forwarding delay": lambda step: delays.measure(folder, rounds, step),
         "decode": lambda step: decoding.measure(folder, rounds, step),
+        "inference: wait for a film": lambda step: film_wait.measure(folder, rounds, step),
         "score": lambda step: scoring.measure(folder, rounds, step),
         "head fit": lambda step: head_fit.measure(rounds, step),
     }

@@ -25,9 +25,7 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders.base import get_decoder
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy import func, select
 
-from orthanc_al.dicom import Peer
 from orthanc_al.domain.preprocessing import Decode, PreprocessingSpec
 from orthanc_al.imaging import codecs
 from orthanc_al.imaging.decode import Wanted, stored_frames
@@ -36,12 +34,11 @@ from orthanc_al.imaging.preprocess import preprocess
 from orthanc_al.imaging.reading import map_image
 from orthanc_al.inference import load_package
 from orthanc_al.inference.session import Session
-from orthanc_al.ledger.schema import predictions
-from tests.bench.sending import CALLING_AE, Payload, send
+from tests.bench.scoring_gateway import scoring_gateway
+from tests.bench.sending import Payload
 from tests.bench.series import Series, Step, rotated
-from tests.bench.watching import quiesce
 from tests.support.ct import ct_package, ct_slices
-from tests.support.site import PACKAGE, Site, peer
+from tests.support.site import PACKAGE
 from tests.support.synthetic import film
 
 OURS: Final = "orthanc_al"
@@ -65,31 +62,36 @@ _AGAINST_STOCK: Final[Sequence[tuple[uid.UID, Decode]]] = (
 
 def measure(folder: Path, rounds: int, step: Step) -> list[Series]:
     """Take decode + prepare against stock pydicom, then two threads against one, then the CT."""
-    paths = _films(folder / "films")
+    paths = films_of_noise(folder / "films")
     stock = {
-        (syntax, decode): Series(f"decode + prepare a film 3000 x 2500, {_name(syntax)}, {decode}", "films/s")
+        (syntax, decode): Series(
+            f"decode + prepare a film 3000 x 2500, {name_of(syntax)}, {decode}", "films/s"
+        )
         for syntax, decode in _AGAINST_STOCK
     }
     threads = {
-        syntax: Series(f"decode + prepare films, {_name(syntax)}, two threads against one", "films/s")
+        syntax: Series(f"decode + prepare films, {name_of(syntax)}, two threads against one", "films/s")
         for syntax in _ENCODERS
     }
     volume = Series(
         f"last acknowledgement to the study's score, CT of {SLICES} slices", "s", higher_is_better=False
     )
     with ExitStack() as stack:
-        site = _Volumes(folder, stack)
+        package = ct_package(folder / "ct package")
+        models = [{"package": str(package.folder), "modality": ["CT"]}]
+        gateway = stack.enter_context(scoring_gateway(folder / "ct house", models))
         for number in range(rounds):
             for (syntax, decode), series in stock.items():
                 _against_stock(series, paths[syntax], _spec(decode), number)
             for syntax, series in threads.items():
                 _threads(series, paths[syntax], number)
-            volume.add(OURS, site.wait_for_score(number))
+            volume.add(OURS, gateway.wait_for_score(list(_volume(number))))
             step()
     return [*stock.values(), *threads.values(), volume]
 
 
-def _name(syntax: uid.UID) -> str:
+def name_of(syntax: uid.UID) -> str:
+    """Return a transfer syntax by the name that the tables have."""
     return {
         uid.JPEGLosslessSV1: "JPEG Lossless",
         uid.JPEGLSLossless: "JPEG-LS",
@@ -104,7 +106,7 @@ def _spec(decode: Decode) -> PreprocessingSpec:
     return replace(load_package(PACKAGE).manifest.preprocessing, decode=decode)
 
 
-def _films(folder: Path) -> dict[uid.UID, Path]:
+def films_of_noise(folder: Path) -> dict[uid.UID, Path]:
     """Write one film of smooth noise, 12 bits in 16, in each syntax."""
     folder.mkdir(parents=True, exist_ok=True)
     plain = film(np.random.default_rng(3))
@@ -194,47 +196,10 @@ def _threads(series: Series, path: Path, number: int) -> None:
     series.led_by(f"{OURS}, two threads")
 
 
-class _Volumes:
-    """Our service with a model of slices; studies are complete by their count."""
-
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
-        package = ct_package(folder / "ct package")
-        site = Site(
-            folder / "ct house",
-            [peer("bench", CALLING_AE, 1, "source")],
-            {
-                "models": [{"package": str(package.folder), "modality": ["CT"]}],
-                "assemble": {"quiet_seconds": {"default": 30}},
-                "review": {"budget_per_day": 0, "audit_fraction": 0},
-            },
-        )
-        site.start()
-        stack.callback(site.stop)
-        self._ledger = stack.enter_context(site.ledger())
-        self._peer = Peer("us", "ORTHANC_AL", "127.0.0.1", site.port)
-
-    def wait_for_score(self, number: int) -> float:
-        """Send a CT and return the seconds from the last acknowledgement until its score is in the ledger."""
-        payloads = list(self._payloads(number))
-        quiesce(self._ledger)
-        before = self._scored()
-        sent = send(payloads, self._peer)
-        while self._scored() == before:
-            if time.perf_counter() - sent.acknowledged_at > 300:
-                raise RuntimeError("the CT was not scored within five minutes")
-            time.sleep(0.01)
-        return time.perf_counter() - sent.acknowledged_at
-
-    @staticmethod
-    def _payloads(number: int) -> Iterator[Payload]:
-        for dataset in ct_slices(1000 + number, SLICES, size=512):
-            dataset.NumberOfStudyRelatedInstances = SLICES
-            yield Payload.of(dataset)
-
-    def _scored(self) -> int:
-        with self._ledger.read() as connection:
-            studies = select(func.count(predictions.c.study_instance_uid.distinct()))
-            return int(connection.execute(studies).scalar_one())
+def _volume(number: int) -> Iterator[Payload]:
+    for dataset in ct_slices(1000 + number, SLICES, size=512):
+        dataset.NumberOfStudyRelatedInstances = SLICES
+        yield Payload.of(dataset)
 
 
 # --- where the milliseconds go ---------------------------------------------------------------------
@@ -248,9 +213,9 @@ def main() -> None:
     package = load_package(PACKAGE)
     session = Session(package.contents.model)
     with tempfile.TemporaryDirectory() as folder:
-        for syntax, path in _films(Path(folder)).items():
+        for syntax, path in films_of_noise(Path(folder)).items():
             for decode in ("full", "half", "quarter") if syntax in codecs.REDUCIBLE else ("full",):
-                table.add_row(_name(syntax), decode, *_milliseconds(path, _spec(decode), session))
+                table.add_row(name_of(syntax), decode, *_milliseconds(path, _spec(decode), session))
     Console(width=120).print(table)
 
 

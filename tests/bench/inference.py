@@ -30,7 +30,7 @@ from orthanc_al.ledger import Ledger, Worker, WorkQueue
 from orthanc_al.ledger.schema import jobs
 from orthanc_al.pipeline import Step
 from orthanc_al.score.match import ModelUse
-from tests.bench.decoding import _ENCODERS, _name
+from tests.bench.decoding import _ENCODERS, name_of
 from tests.support.pipeline import Pipeline
 from tests.support.site import PACKAGE
 from tests.support.synthetic import film
@@ -150,7 +150,7 @@ def _throughput(kind: str, count: int, rounds: int) -> None:
                     figures.append(count / work())
         _KEPT.clear()
         ratio = statistics.median(one / other for one, other in zip(ours, bare, strict=True))
-        name = "uncompressed" if syntax is None else _name(syntax)
+        name = "uncompressed" if syntax is None else name_of(syntax)
         told = f"{statistics.median(ours):.1f} against {statistics.median(bare):.1f} films/s"
         _row(f"{kind}, {name}: crew against bare loop", told, f"{ratio:.2f}x", "0.90x")
 

@@ -19,26 +19,28 @@ CALLING_AE = "BENCH"
 
 @dataclass(frozen=True)
 class Payload:
-    """A data set, encoded in Explicit VR Little Endian."""
+    """A data set, encoded with explicit VR in little endian order."""
 
     sop_class_uid: str
     sop_instance_uid: str
     data_set: bytes | memoryview
+    transfer_syntax_uid: str = ExplicitVRLittleEndian
 
     @classmethod
-    def of(cls, dataset: Dataset) -> "Payload":
-        """Encode a data set."""
+    def of(cls, dataset: Dataset, transfer_syntax_uid: str = ExplicitVRLittleEndian) -> "Payload":
+        """Encode a data set, whose pixels are in the transfer syntax already."""
         buffer = DicomBytesIO()
         buffer.is_little_endian, buffer.is_implicit_VR = True, False
         write_dataset(buffer, dataset)
-        return cls(str(dataset.SOPClassUID), str(dataset.SOPInstanceUID), buffer.getvalue())
+        named = str(dataset.SOPClassUID), str(dataset.SOPInstanceUID)
+        return cls(*named, buffer.getvalue(), transfer_syntax_uid)
 
     def save(self, folder: Path) -> Path:
         """Write it as a Part 10 file and return the path."""
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{self.sop_instance_uid}.dcm"
         path.write_bytes(
-            head(self.sop_class_uid, self.sop_instance_uid, ExplicitVRLittleEndian) + self.data_set
+            head(self.sop_class_uid, self.sop_instance_uid, self.transfer_syntax_uid) + self.data_set
         )
         return path
 
@@ -91,16 +93,16 @@ def send(payloads: Sequence[Payload], receiver: Peer, lanes: int = 1) -> Sent:
 
 def _send_lane(payloads: Sequence[Payload], receiver: Peer) -> float:
     """Return when the last answer was in."""
-    classes = dict.fromkeys(payload.sop_class_uid for payload in payloads)
+    kinds = dict.fromkeys((payload.sop_class_uid, payload.transfer_syntax_uid) for payload in payloads)
     with Association.open(
         receiver.host,
         receiver.port,
         called_ae=receiver.ae_title,
         calling_ae=CALLING_AE,
-        proposals=[Proposal(one, (ExplicitVRLittleEndian,)) for one in classes],
+        proposals=[Proposal(sop_class, (syntax,)) for sop_class, syntax in kinds],
     ) as association:
         for payload in payloads:
-            context = association.context(payload.sop_class_uid, ExplicitVRLittleEndian)
+            context = association.context(payload.sop_class_uid, payload.transfer_syntax_uid)
             if context is None:
                 raise RuntimeError(f"{payload.sop_class_uid} is not accepted")
             response = association.store(context, payload.sop_instance_uid, payload.data_set)
