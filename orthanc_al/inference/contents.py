@@ -23,6 +23,7 @@ MODEL: Final = "model.onnx"
 DOMAIN: Final = "ood.npz"
 POSTERIOR: Final = "head.npz"
 ATTENTION: Final = "attention.npz"
+REFERENCE: Final = "reference.npz"
 
 OUTPUTS: Final = ("logits", "embedding", "feature_map")
 """Outputs of ``model.onnx``: shapes (n, k), (n, d) and (n, d, h, w)."""
@@ -56,12 +57,16 @@ class PackageContents:
         where the head was not fitted with one.
     attention
         Over a study's images; None where ``aggregation`` is another.
+    reference
+        Embeddings, float32, shape (n, d), that the network which the thresholds were computed on gives for
+        `orthanc_al.inference.reference.probes_for`; None where that is this one.
     """
 
     model: bytes
     domain: Domain | None = None
     covariance: NDArray[np.float32] | None = None
     attention: Attention | None = None
+    reference: NDArray[np.float32] | None = None
 
     def files(self) -> dict[str, bytes]:
         """Return the bytes of each file by its name; the same contents give the same bytes."""
@@ -74,6 +79,8 @@ class PackageContents:
         if self.attention is not None:
             arrays = {"projection": self.attention.projection, "weight": self.attention.weight}
             files[ATTENTION] = _npz(arrays)
+        if self.reference is not None:
+            files[REFERENCE] = _npz({"embedding": self.reference.astype(np.float32)})
         return files
 
     def digests(self) -> dict[str, str]:
@@ -83,25 +90,27 @@ class PackageContents:
 
 def read_contents(files: Mapping[str, bytes], faults: list[str]) -> PackageContents:
     """Return what the files hold; what can't be read is left out and added to ``faults``."""
-    domain, covariance, attention = None, None, None
-    try:
-        if DOMAIN in files:
-            arrays = _arrays(files[DOMAIN])
-            domain = Domain(arrays["mean"], arrays["precision"], float(arrays["limit"]))
-    except _UNREADABLE as error:
-        faults.append(f"{DOMAIN} can't be read ({error})")
-    try:
-        if POSTERIOR in files:
-            covariance = _arrays(files[POSTERIOR])["covariance"]
-    except _UNREADABLE as error:
-        faults.append(f"{POSTERIOR} can't be read ({error})")
-    try:
-        if ATTENTION in files:
-            arrays = _arrays(files[ATTENTION])
-            attention = Attention(arrays["projection"], arrays["weight"])
-    except _UNREADABLE as error:
-        faults.append(f"{ATTENTION} can't be read ({error})")
-    return PackageContents(files[MODEL], domain, covariance, attention)
+
+    def read(name: str, *keys: str) -> list[NDArray[np.float32]] | None:
+        try:
+            arrays = _arrays(files[name]) if name in files else None
+            return None if arrays is None else [arrays[key] for key in keys]
+        except _UNREADABLE as error:
+            faults.append(f"{name} can't be read ({error})")
+        return None
+
+    domain = None
+    if (arrays := read(DOMAIN, "mean", "precision", "limit")) is not None:
+        try:
+            domain = Domain(arrays[0], arrays[1], float(arrays[2]))
+        except _UNREADABLE as error:
+            faults.append(f"{DOMAIN} can't be read ({error})")
+    attention = read(ATTENTION, "projection", "weight")
+    (covariance,) = read(POSTERIOR, "covariance") or (None,)
+    (reference,) = read(REFERENCE, "embedding") or (None,)
+    return PackageContents(
+        files[MODEL], domain, covariance, None if attention is None else Attention(*attention), reference
+    )
 
 
 def shape_faults(manifest: Manifest, contents: PackageContents) -> list[str]:
@@ -110,6 +119,7 @@ def shape_faults(manifest: Manifest, contents: PackageContents) -> list[str]:
         graph = onnx.load_model_from_string(contents.model).graph
         if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in graph.initializer):
             return [f"{MODEL} keeps weights in other files, which no digest holds"]
+        half = any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in graph.initializer)
         weight, bias = read_head(contents.model)
     except (DecodeError, PackageRefusedError) as error:
         return [f"{MODEL} can't be used ({error})"]
@@ -121,6 +131,8 @@ def shape_faults(manifest: Manifest, contents: PackageContents) -> list[str]:
     k, d = len(manifest.findings), weight.shape[0]
     if weight.shape != (d, k) or bias.shape != (k,):
         faults.append(f"{MODEL} has a head of shape {weight.shape}, the manifest names {k} findings")
+    if half and manifest.run.precision != "fp16":
+        faults.append(f"{MODEL} has weights in half precision, the manifest says {manifest.run.precision}")
     domain, covariance = contents.domain, contents.covariance
     if domain is not None and not (
         domain.mean.shape == (d,) and domain.precision.shape == (d, d) and domain.limit > 0
@@ -128,6 +140,7 @@ def shape_faults(manifest: Manifest, contents: PackageContents) -> list[str]:
         faults.append(f"{DOMAIN} does not fit embeddings of length {d}")
     if covariance is not None and covariance.shape != (k, d + 1, d + 1):
         faults.append(f"{POSTERIOR} does not fit {k} heads on embeddings of length {d}")
+    faults += _reference_faults(contents.reference, manifest, d)
     return [*faults, *_attention_faults(contents.attention, manifest, d)]
 
 
@@ -152,6 +165,13 @@ def _attention_faults(attention: Attention | None, manifest: Manifest, d: int) -
         m = attention.weight.shape[0] if attention.weight.ndim == 1 else -1
         if attention.projection.shape != (m, d):
             yield f"{ATTENTION} does not fit embeddings of length {d}"
+
+
+def _reference_faults(reference: NDArray[np.float32] | None, manifest: Manifest, d: int) -> Iterator[str]:
+    if (reference is not None) != manifest.run.converted:
+        yield f"{REFERENCE} is there if and only if run.thresholds_precision is not run.precision"
+    elif reference is not None and (reference.ndim != 2 or len(reference) == 0 or reference.shape[1] != d):
+        yield f"{REFERENCE} does not fit embeddings of length {d}"
 
 
 def _npz(arrays: Mapping[str, NDArray[np.generic]]) -> bytes:

@@ -129,7 +129,10 @@ class Run(Table):
         Device that calibrators and thresholds were computed on: on another one they hold only after the
         parity test (`orthanc_al.inference.running.PARITY`).
     precision
-        Of the weights, as the package's maker says; no command of ours makes one in half precision.
+        Of the weights. Half where `orthanc_al.inference.half` made it.
+    thresholds_precision
+        Precision that calibrators and thresholds were computed at: at another one they hold only after the
+        parity test, against ``reference.npz``. Left out: that of the weights.
     batch
         Images a run at most; 0: what suits the device.
     tensorrt
@@ -138,8 +141,14 @@ class Run(Table):
 
     thresholds_on: Literal["cpu", "cuda", "tensorrt"] = "cpu"
     precision: Literal["fp32", "fp16"] = "fp32"
+    thresholds_precision: Literal["fp32", "fp16"] | None = None
     batch: Annotated[int, Field(ge=0)] = 0
     tensorrt: bool = False
+
+    @property
+    def converted(self) -> bool:
+        """Whether the thresholds were computed at another precision than that of the weights."""
+        return self.thresholds_precision not in {None, self.precision}
 
 
 class Manifest(Table):

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orthanc_al.domain import ModelRef
-from orthanc_al.errors import InferenceError, PackageRefusedError, ProviderError
+from orthanc_al.errors import ModelError, PackageRefusedError, ProviderError
 from orthanc_al.inference.batcher import Batcher
 from orthanc_al.inference.head_swap import read_head
-from orthanc_al.inference.manifest import Manifest
 from orthanc_al.inference.package import ModelPackage, load_package
 from orthanc_al.inference.preferred import Preferred
+from orthanc_al.inference.reference import probes_for, recorded
 from orthanc_al.inference.remote import RemoteScorer, http_client
 from orthanc_al.inference.scorer import Scorer, prove
 from orthanc_al.inference.session import CPU, CUDA, TENSORRT, Session
@@ -24,10 +24,10 @@ from orthanc_al.observe import logger
 PARITY: Final = 0.04
 """Largest difference of a logit between two ways of running a network: a score moves by 0.01 at most."""
 
-_PROBES: Final = 4
 _KEPT: Final = 2  # versions of a model: studies that were scored by the last one are still on their way
 _BATCH: Final = {CPU: 8, CUDA: 64, TENSORRT: 64}  # images a run; a batch that does not fit is halved
-_DEVICES: Final = {"cpu": CPU, "cuda": CUDA, "tensorrt": TENSORRT}
+DEVICES: Final = {"cpu": CPU, "cuda": CUDA, "tensorrt": TENSORRT}
+"""Execution providers by the manifest's word for them."""
 
 _log = logger("inference")
 
@@ -149,7 +149,15 @@ class Models:
         """
         run, model = package.manifest.run, package.contents.model
         local = Session(model, self._threads, require_gpu=self._require_gpu, tensorrt=run.tensorrt)
-        wanted = _DEVICES[run.thresholds_on]
+        wanted, reference = DEVICES[run.thresholds_on], recorded(package)
+        if run.precision == "fp16" and local.provider == CPU:
+            _log.warning(
+                "half_precision_on_cpu",
+                model=str(package.ref),
+                advice="it gains nothing: promote the float32 one",
+            )
+        if reference is not None:
+            return self._proved(package, local, reference)
         if local.provider == wanted:
             return local
         if wanted != CPU:
@@ -157,19 +165,26 @@ class Models:
                 f"the thresholds of {package.ref} were computed on {wanted}, and ONNX Runtime runs on "
                 f"{local.provider}: recompute them here (`orthanc-al retrain`), or run it there"
             )
-        reference = Session(model, self._threads, cpu=True)
+        return self._proved(package, local, Session(model, self._threads, cpu=True))
+
+    def _proved(self, package: ModelPackage, local: Session, reference: Scorer) -> Session:
+        """Return a session that gives what the reference gives: this one, else one on the CPU.
+
+        Raises
+        ------
+        ProviderError
+            Neither does, or the one is on a GPU that is required.
+        """
+        probes = probes_for(package.manifest)
         try:
-            prove(reference, local, probes_for(package.manifest), PARITY)
-        except InferenceError as error:
-            if self._require_gpu:
-                raise ProviderError(str(error)) from error
+            prove(reference, local, probes, PARITY)
+        except ModelError as error:  # one that is not finite is no parity either
+            told = f"{package.ref}: {error}"
+            if self._require_gpu or local.provider == CPU:
+                raise ProviderError(f"{told}. Promote another package (`orthanc-al models list`).") from error
             _log.error("provider_refused", model=str(package.ref), error=str(error))
+        else:
+            return local
+        if isinstance(reference, Session):
             return reference
-        return local
-
-
-def probes_for(manifest: Manifest) -> NDArray[np.float32]:
-    """Return noise of the network's input size, float32, shape (4, channels, size, size)."""
-    spec = manifest.preprocessing
-    shape = (_PROBES, spec.channels, spec.size, spec.size)
-    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+        return self._proved(package, Session(package.contents.model, self._threads, cpu=True), reference)

@@ -66,6 +66,7 @@ def make_package(
         backbone,
         model=swap_head(backbone.model, weight, bias),
         covariance=np.stack(covariances) if len(covariances) == len(models) else None,
+        reference=None,
     )
     size = parent.manifest.preprocessing.size
     _check_parity(backbone.model, contents.model, models, size, parity)
@@ -114,6 +115,7 @@ def _manifest(
     version: str,
 ) -> Manifest:
     entries = zip(parent.manifest.findings, models, strict=True)
+    run = parent.manifest.run
     return Manifest(
         **{
             **dict(parent.manifest),
@@ -121,6 +123,8 @@ def _manifest(
             "parent": parent.ref.digest,
             "training_data": snapshot.digest,
             "files": contents.digests(),
+            # They were computed on this network's own embeddings: no other one's stand behind them any more.
+            "run": run.model_copy(update={"thresholds_precision": run.precision}),
             "calibration": _calibration(parent, models, snapshot),
             "findings": tuple(entry_of(entry, model) for entry, model in entries),
             "metrics": tuple(metric for model in models for metric in _metrics(model, snapshot)),

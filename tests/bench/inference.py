@@ -24,7 +24,7 @@ from orthanc_al.domain.criteria import Criteria
 from orthanc_al.imaging.model_input import model_inputs
 from orthanc_al.inference import load_package
 from orthanc_al.inference.batcher import Batcher
-from orthanc_al.inference.running import probes_for
+from orthanc_al.inference.reference import probes_for
 from orthanc_al.inference.session import Session
 from orthanc_al.ledger import Ledger, Worker, WorkQueue
 from orthanc_al.ledger.schema import jobs
