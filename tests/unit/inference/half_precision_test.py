@@ -198,7 +198,7 @@ def test_a_value_inside_that_half_precision_has_no_number_for_is_refused(tmp_pat
     """Weights that fit, and a sum of theirs that does not; a CPU may compute it in float32 all the same."""
     source = tiny_package(tmp_path / "package", change=lambda _: scaled(15000.0))
     package = converted(tmp_path / "half", source)
-    with pytest.raises(ProviderError, match="not a finite number|its logits differ"):
+    with pytest.raises(ProviderError, match=r"not a finite number|its logits differ"):
         Models().get(package.folder, package.ref)
 
 
