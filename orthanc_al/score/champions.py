@@ -14,6 +14,7 @@ from orthanc_al.ledger.instances import KnownInstance
 from orthanc_al.ledger.predictions import ScoredImage
 from orthanc_al.score.images import score_mapped
 from orthanc_al.score.match import ModelUse, no_match
+from orthanc_al.score.once import Once
 from orthanc_al.spool import Spool
 
 
@@ -56,6 +57,7 @@ class Champions:
         self._ledger = ledger
         self._spool = spool
         self._running = running
+        self._once = Once()
         self.uses = uses
 
     def champion(self, use: ModelUse) -> RunningModel | None:
@@ -96,9 +98,8 @@ class Champions:
         except (InstanceError, SpoolFileError):
             return False
 
-    @staticmethod
-    def score(image: SpooledImage, model: RunningModel) -> list[ScoredImage]:
-        """Return the scores of an image's frames.
+    def score(self, image: SpooledImage, model: RunningModel) -> list[ScoredImage]:
+        """Return the scores of an image's frames, which another thread may have made.
 
         Raises
         ------
@@ -107,4 +108,7 @@ class Champions:
         SpoolFileError
             Its file is not in the spool any more.
         """
-        return score_mapped(image.mapped, image.known.instance.id, model)
+        instance_id = image.known.instance.id
+        return self._once.scores(
+            (instance_id, model.package.ref.digest), lambda: score_mapped(image.mapped, instance_id, model)
+        )
