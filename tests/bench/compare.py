@@ -33,6 +33,7 @@ from tests.bench import (
     forwarding,
     habits,
     head_fit,
+    inference,
     receiving,
     scoring,
 )
@@ -98,6 +99,9 @@ def _measures(folder: Path, rounds: int) -> dict[str, Callable[[Step], list[Seri
         "forwarding delay": lambda step: delays.measure(folder, rounds, step),
         "decode": lambda step: decoding.measure(folder, rounds, step),
         "inference: wait for a film": lambda step: film_wait.measure(folder, rounds, step),
+        "inference: backlog": lambda step: inference.throughput(folder, rounds, step),
+        "inference: batcher": lambda step: inference.batcher(rounds, step),
+        "inference: memory": lambda step: inference.memory(folder, step),
         "score": lambda step: scoring.measure(folder, rounds, step),
         "head fit": lambda step: head_fit.measure(rounds, step),
     }
