@@ -40,6 +40,7 @@ def recover(spool: Spool, ledger: Ledger, destinations: Sequence[str]) -> int:
         Number of rows that were rebuilt.
     """
     spool.remove_stale_parts()
+    spool.take_up_prepared()
     rebuilt = 0
     for batch in _unknown(spool, ledger):
         rebuilt += _add(ledger, list(_described(spool, batch)), destinations)

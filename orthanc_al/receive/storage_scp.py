@@ -48,6 +48,8 @@ class Listener:
         Names of the peers that get every instance.
     maximum_associations
         How many at once.
+    prepared_files
+        How many files the spool has ready (`orthanc_al.spool.Spool.prepare`).
     data_path
         ``fast`` or ``plain`` (`orthanc_al.dicom.acceptor`).
     preference
@@ -68,6 +70,7 @@ class Listener:
         ledger: Ledger,
         destinations: Sequence[str],
         maximum_associations: int = 64,
+        prepared_files: int = 64,
         data_path: DataPath = "fast",
         preference: Preference | None = None,
         tls: ssl.SSLContext | None = None,
@@ -79,6 +82,7 @@ class Listener:
         self._spool = spool
         self._ledger = ledger
         self._destinations = tuple(destinations)
+        self._prepared_files = prepared_files
         self._recorder = Recorder(ledger, spool, destinations)
         self._intake = Intake(spool, self._recorder)
         self._sessions: weakref.WeakKeyDictionary[Any, Session] = weakref.WeakKeyDictionary()
@@ -132,6 +136,7 @@ class Listener:
         if lost:
             _log.warning("associations_lost", associations=lost)
         recover(self._spool, self._ledger, self._destinations)
+        self._spool.prepare(self._prepared_files)
         self._recorder.start()
         for acceptor in self._acceptors:
             acceptor.start()
@@ -148,6 +153,7 @@ class Listener:
         """Take nothing new; what was acknowledged is safe."""
         for acceptor in self._acceptors:
             acceptor.stop()
+        self._spool.stop_preparing()
         self._recorder.stop()
 
     def _on_requested(self, event: Any) -> None:

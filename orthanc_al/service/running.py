@@ -13,7 +13,7 @@ from orthanc_al.ledger import Job, Ledger, Worker, WorkQueue, processes, trail, 
 from orthanc_al.observe import logger, now
 from orthanc_al.pipeline import LEARNER_STEPS
 from orthanc_al.select import spend_the_rest
-from orthanc_al.service import child, housekeeping, modelling, owners, ports, roles
+from orthanc_al.service import building, child, housekeeping, modelling, owners, ports, roles
 from orthanc_al.service.roles import learner
 from orthanc_al.service.supervisor import Supervisor
 from orthanc_al.settings import Settings
@@ -44,8 +44,9 @@ def serve_role(settings: Settings, role: str) -> None:
 
 
 def prepare(settings: Settings) -> None:
-    """Create or migrate the ledger and install the configured packages, those that hold."""
+    """Create or migrate the ledger, bring the spool in order, install the configured packages that hold."""
     ledger = Ledger.create(settings.storage.ledger)
+    building.spool(settings).take_up_prepared()  # before anybody asks for a file that is not in its place
     modelling.install(settings, ledger)
     ledger.close()
 

@@ -6,8 +6,9 @@ ledger's row is made of, so that the row can be rebuilt from the file alone.
 
 import json
 import struct
+import zlib
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from orthanc_al.domain import Instance, Origin
 from orthanc_al.domain.identity import IMPLEMENTATION_CLASS_UID
@@ -25,6 +26,8 @@ _SOP_INSTANCE: Final = 0x0003
 _TRANSFER_SYNTAX: Final = 0x0010
 _PRIVATE_CREATOR: Final = 0x0100
 _PRIVATE: Final = 0x0102
+_BLANK_SEAL: Final = " " * 25  # size and CRC-32 in hexadecimal digits, once they are known
+_CHUNK: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +47,15 @@ class FileMeta:
     data_set_offset: int
 
 
-def encode(instance: Instance, origin: Origin) -> bytes:
-    """Return preamble, prefix and File Meta Information for ``instance``."""
+def encode(instance: Instance, origin: Origin, *, sealed: bool = False) -> bytes:
+    """Return preamble, prefix and File Meta Information for ``instance``; room for a seal on demand."""
     private = {
         "called_ae": origin.called_ae,
         "source": origin.source,
         "association_id": origin.association_id,
         "kind": origin.kind,
         "received_at": instance.received_at,
+        **({"seal": _BLANK_SEAL} if sealed else {}),  # the last one: its place is found from the end
     }
     elements = b"".join(
         (
@@ -109,6 +113,52 @@ def meta_length(head: bytes) -> int:
     if len(head) < 144 or head[:132] != _MAGIC or head[132:140] != b"\x02\0\0\0UL\x04\0":
         raise SpoolFileError("no preamble with a group length")
     return 144 + int(struct.unpack_from("<L", head, 140)[0])
+
+
+def seal(head: bytes, size: int, crc: int) -> tuple[int, bytes]:
+    """Return what proves that a file is whole, and where it goes.
+
+    Parameters
+    ----------
+    head
+        What `encode` returned with room for a seal.
+    size
+        Bytes of the data set.
+    crc
+        CRC-32 (`zlib.crc32`) of ``head`` and the data set after it.
+
+    Returns
+    -------
+    tuple of int, bytes
+        Offset in the file, and the bytes that are to stand there.
+    """
+    return head.rindex(_BLANK_SEAL.encode()), _seal(size, crc)
+
+
+def is_whole(file: BinaryIO) -> bool:
+    """Whether a file bears a seal and is what the seal was made for, byte by byte.
+
+    Parameters
+    ----------
+    file
+        Open for reading, at its begin.
+    """
+    try:
+        head = file.read(144)
+        head += file.read(meta_length(head) - len(head))
+        elements, offset = _elements(head)
+        told = json.loads(elements[_PRIVATE].rstrip(b"\0 "))["seal"].encode()
+        place, blank = head.rindex(told), _BLANK_SEAL.encode()
+    except (SpoolFileError, KeyError, ValueError, TypeError, AttributeError, struct.error):
+        return False
+    crc, size = zlib.crc32(head[:place] + blank + head[place + len(blank) :]), 0
+    while chunk := file.read(_CHUNK):
+        crc, size = zlib.crc32(chunk, crc), size + len(chunk)
+    return told == _seal(size, crc) and offset == len(head)
+
+
+def _seal(size: int, crc: int) -> bytes:
+    return f"{size:016x} {crc:08x}".encode()
 
 
 def _instance(instance_id: str, elements: dict[int, bytes], private: dict[str, Any]) -> Instance:

@@ -1,8 +1,8 @@
 """Writing one file of the spool so that it is there after a power cut, or not at all."""
 
-import ctypes
 import errno
 import os
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,13 +13,11 @@ from typing import Final, Self
 from orthanc_al.domain import Instance, Origin
 from orthanc_al.errors import DiskFullError, StorageError
 from orthanc_al.spool import part10
+from orthanc_al.spool.disk import begin_to_write, fsync_folder
+from orthanc_al.spool.prepared import PreparedFile
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _AHEAD_BYTES: Final = 1 << 17  # written to the disk while the next ones come: less is left for the fsync
-# linux/fs.h: begin to write what is dirty. Flags that wait would take away an error that fsync has to tell.
-_SYNC_FILE_RANGE_WRITE: Final = 2
-# Not in Python's os, nor in every C library; the interpreter's lock is given up meanwhile.
-_sync_file_range: Final = getattr(ctypes.CDLL(None), "sync_file_range", None)
 
 
 class SpoolWriter:
@@ -32,27 +30,34 @@ class SpoolWriter:
     path
         The file's final name; its folder exists.
     part
-        Its name while it is being written, in the same folder.
+        What it is until then: a name in the same folder for a file that is to be made, or a file whose name
+        is durable already.
     instance
         What the ledger will know of it; ``size`` is filled in by `commit`.
     origin
         Who sent it.
     """
 
-    def __init__(self, path: Path, part: Path, instance: Instance, origin: Origin) -> None:
+    def __init__(self, path: Path, part: Path | PreparedFile, instance: Instance, origin: Origin) -> None:
+        prepared = part if isinstance(part, PreparedFile) else None
         self._path = path
-        self._part = part
         self._instance = instance
         self._size = 0
         self._ahead = 0  # bytes of the data set that the disk was told to write
+        self._crc: int | None = None  # where the file is to prove by itself that it is whole
+        self._file = -1 if prepared is None else prepared.handle
+        self._name = None if prepared is None else prepared.path  # what there is to remove
         self._done = False
-        head = part10.encode(instance, origin)  # before there is a file: names that don't fit leave none
-        with _disk_errors(instance.id):
-            self._file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
-        self._open = True
         try:
-            self._write(memoryview(head))
-        except StorageError:
+            self._head = part10.encode(instance, origin, sealed=prepared is not None)
+            if isinstance(part, Path):
+                with _disk_errors(instance.id):
+                    self._file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+                self._name = part
+            else:
+                self._crc = zlib.crc32(self._head)
+            self._write(memoryview(self._head))
+        except BaseException:
             self.abort()
             raise
 
@@ -88,6 +93,9 @@ class SpoolWriter:
                 self._write(part[written:])
             written = max(0, written - part.nbytes)
         self._size += size
+        if self._crc is not None:
+            for part in parts:
+                self._crc = zlib.crc32(part, self._crc)
         if self._size - self._ahead >= _AHEAD_BYTES:
             begin_to_write(self._file, self._ahead, self._size - self._ahead)
             self._ahead = self._size
@@ -96,7 +104,8 @@ class SpoolWriter:
         """Make the file durable under its own name, then return what it is.
 
         The order is what promise 1 rests on: the file's bytes, then its name, then the folder that
-        holds the name.
+        holds the name. A prepared file has a durable name already: its bytes, with their seal, are all that
+        is still to be forced to the disk, and `orthanc_al.spool.prepared.take_up` finds it under either name.
 
         Raises
         ------
@@ -105,12 +114,15 @@ class SpoolWriter:
         """
         try:
             with _disk_errors(self._instance.id):
+                if self._crc is not None:
+                    place, seal = part10.seal(self._head, self._size, self._crc)
+                    os.pwrite(self._file, seal, place)
                 os.fsync(self._file)
-                os.close(self._file)
-                self._open = False
-                self._part.rename(self._path)
-                self._part = self._path  # what `abort` removes where the name can't be made durable
-                fsync_folder(self._path.parent)
+                self._rename()
+                os.close(self._file)  # and with it the lock of a prepared one, which has its own name now
+                self._file = -1
+                if self._crc is None:
+                    fsync_folder(self._path.parent)
         except StorageError:
             self.abort()
             raise
@@ -122,10 +134,16 @@ class SpoolWriter:
         if self._done:
             return
         self._done = True
-        if self._open:
+        if self._name is not None:
+            self._name.unlink(missing_ok=True)
+        if self._file >= 0:
             os.close(self._file)
-            self._open = False
-        self._part.unlink(missing_ok=True)
+            self._file = -1
+
+    def _rename(self) -> None:
+        assert self._name is not None
+        self._name.rename(self._path)
+        self._name = self._path  # what `abort` removes where the name can't be made durable
 
     def __enter__(self) -> Self:
         return self
@@ -139,25 +157,6 @@ class SpoolWriter:
         with _disk_errors(self._instance.id):
             while view.nbytes:
                 view = view[os.write(self._file, view) :]
-
-
-def begin_to_write(handle: int, offset: int, count: int) -> None:
-    """Have the system begin to write a part of a file to the disk, as sync_file_range(2) does.
-
-    It promises nothing, which is why its answer is not looked at: durable is what fsync says is durable.
-    It spreads what fsync would write at the end over the time in which the rest of the file arrives.
-    """
-    if _sync_file_range is not None:
-        _sync_file_range(handle, ctypes.c_int64(offset), ctypes.c_int64(count), _SYNC_FILE_RANGE_WRITE)
-
-
-def fsync_folder(folder: Path) -> None:
-    """Make the names in a folder durable (a rename alone is not)."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextmanager

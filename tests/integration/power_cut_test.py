@@ -6,10 +6,13 @@ lies about its own cache is not tried by it.
 """
 
 import fcntl
+import multiprocessing
 import os
+import signal
 import struct
 import subprocess
 from collections.abc import Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final
 
@@ -102,3 +105,49 @@ def test_this_power_cut_takes_what_was_not_made_durable(disk: _Disk, monkeypatch
     assert second in spool
     disk.cut_the_power()
     assert set(_found(Spool(disk.mounted / "spool", 0))) == {first}
+
+
+def test_a_prepared_file_outlives_a_power_cut_that_takes_its_move(disk: _Disk) -> None:
+    kept = _stored_by_another(disk, durably=True)
+    disk.cut_the_power()
+    after = Spool(disk.mounted / "spool", 0)
+    found = _found(after)
+    assert len(found) < len(kept)  # it did take a move
+    assert all(one in after for one in kept)
+    assert after.take_up_prepared() == len(kept) - len(found)
+    assert _found(after) == kept
+    assert list((after.folder / "ready").iterdir()) == []
+    disk.cut_the_power()
+    assert _found(Spool(disk.mounted / "spool", 0)) == kept
+
+
+def test_a_seal_without_its_bytes_proves_nothing(disk: _Disk) -> None:
+    _stored_by_another(disk, durably=False)
+    disk.cut_the_power()
+    after = Spool(disk.mounted / "spool", 0)
+    assert after.take_up_prepared() == 0
+    assert _found(after) == {}
+
+
+def _stored_by_another(disk: _Disk, *, durably: bool) -> dict[str, bytes]:
+    """Have a process store files of the spool and go down without a last word; return what it stored."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_store_and_die, args=(disk.mounted / "spool", there, durably))
+    process.start()
+    stored: dict[str, bytes] = {name: _data(number) for name, number in here.recv()}
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    return stored
+
+
+def _store_and_die(folder: Path, there: Connection, durably: bool) -> None:
+    spool = Spool(folder, 0)
+    spool.prepare(64)  # so many that no more are made meanwhile: that would make moves durable
+    if not durably:
+        os.fsync = lambda _: None
+    unfinished = spool.open_writer(_CT, "1.2.99", _EXPLICIT, _ORIGIN)
+    unfinished.write(bytes(500_000))
+    os.fsync(unfinished._file)  # its bytes are on the disk, and no seal is
+    there.send([(_store(spool, number), number) for number in range(1, 13)])
+    os.kill(os.getpid(), signal.SIGKILL)

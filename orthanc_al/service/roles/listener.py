@@ -43,6 +43,7 @@ def build(settings: Settings, ledger: Ledger) -> Listener:
         ledger=ledger,
         destinations=building.names(settings, "destination"),
         maximum_associations=settings.dicom.max_associations,
+        prepared_files=settings.storage.prepared_files,
         data_path=settings.receive.data_path,
         preference=Preference(ledger, places) if places else None,
         tls=building.listening_tls(settings),

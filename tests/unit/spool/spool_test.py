@@ -5,6 +5,7 @@ import errno
 import os
 import struct
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pydicom
@@ -19,9 +20,14 @@ EXPLICIT = "1.2.840.10008.1.2.1"
 ORIGIN = Origin("MODALITY", "ORTHANC_AL", "ORTHANC_AL", "ct1", "a" * 32, "dicom")
 
 
-@pytest.fixture
-def spool(tmp_path: Path) -> Spool:
-    return Spool(tmp_path / "spool", 0)
+@pytest.fixture(params=[0, 4], ids=["made", "prepared"])
+def spool(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Spool]:
+    """A spool whose files are made when something comes, and one that has some ready."""
+    spool = Spool(tmp_path / "spool", 0)
+    spool.prepare(request.param)
+    yield spool
+    spool.stop_preparing()
+    assert list((spool.folder / "ready").iterdir()) == []
 
 
 def _store(spool: Spool, data: bytes, uid: str = "1.2.3", **options: str) -> str:
@@ -31,7 +37,9 @@ def _store(spool: Spool, data: bytes, uid: str = "1.2.3", **options: str) -> str
 
 
 def _files(spool: Spool) -> list[Path]:
-    return [path for path in spool.folder.rglob("*") if path.is_file()]
+    """Return what there is beside the files that wait, empty, for something to come."""
+    found = [path for path in spool.folder.rglob("*") if path.is_file()]
+    return [path for path in found if path.suffix != ".ready" or path.stat().st_size]
 
 
 def test_a_committed_file_gives_back_the_same_bytes_and_facts(spool: Spool) -> None:
@@ -120,6 +128,18 @@ def test_a_disk_that_fails_at_fsync_leaves_nothing(
     assert _files(spool) == []
 
 
+def test_a_disk_that_takes_a_part_of_it_at_a_time_gets_the_rest_too(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "writev", lambda handle, parts: write(handle, bytes(parts[0])[:2]))
+    with spool.open_writer(CR, "1.2.3", EXPLICIT, ORIGIN) as writer:
+        writer.write_all([memoryview(b"abcd"), memoryview(b"efg")])
+        instance = writer.commit()
+    with spool.open(instance.id) as file:
+        assert bytes(file.data_set) == b"abcdefg"
+
+
 def test_a_disk_that_fails_at_the_first_byte_leaves_nothing(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,7 +168,7 @@ def test_bytes_are_durable_before_their_name_and_the_name_before_commit_returns(
 
     monkeypatch.setattr(os, "fsync", note_fsync)
     monkeypatch.setattr(Path, "rename", note_rename)
-    _store(spool, b"abc")
+    _store(spool, b"abc", instance_id="0" * 32)  # one that is made now
     assert seen == ["file", "rename", "folder"]
 
 
@@ -171,7 +191,7 @@ def test_the_disk_begins_to_write_each_byte_of_a_long_file_once_while_it_still_c
 def test_a_system_that_can_not_begin_early_stores_all_the_same(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orthanc_al.spool.writer._sync_file_range", None)
+    monkeypatch.setattr("orthanc_al.spool.disk._sync_file_range", None)
     data = bytes(range(256)) * 2000
     with spool.open(_store(spool, data)) as file:
         assert bytes(file.data_set) == data
@@ -234,7 +254,7 @@ def test_a_folder_that_fails_at_fsync_leaves_nothing(spool: Spool, monkeypatch: 
 
     monkeypatch.setattr("orthanc_al.spool.writer.fsync_folder", fails)
     with pytest.raises(StorageError):
-        _store(spool, b"abc")
+        _store(spool, b"abc", instance_id="0" * 32)
     assert _files(spool) == []
 
 
