@@ -17,6 +17,7 @@ from orthanc_al.spool.disk import begin_to_write, fsync_folder
 from orthanc_al.spool.prepared import PreparedFile
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_SEALED_BYTES: Final = 4 << 20  # of a larger one the CRC takes longer than the fsync that it spares
 _AHEAD_BYTES: Final = 1 << 17  # written to the disk while the next ones come: less is left for the fsync
 
 
@@ -93,7 +94,9 @@ class SpoolWriter:
                 self._write(part[written:])
             written = max(0, written - part.nbytes)
         self._size += size
-        if self._crc is not None:
+        if self._size > _SEALED_BYTES:
+            self._crc = None
+        elif self._crc is not None:
             for part in parts:
                 self._crc = zlib.crc32(part, self._crc)
         if self._size - self._ahead >= _AHEAD_BYTES:
@@ -106,6 +109,7 @@ class SpoolWriter:
         The order is what promise 1 rests on: the file's bytes, then its name, then the folder that
         holds the name. A prepared file has a durable name already: its bytes, with their seal, are all that
         is still to be forced to the disk, and `orthanc_al.spool.prepared.take_up` finds it under either name.
+        A large one goes without a seal, and its move is made durable like another's.
 
         Raises
         ------

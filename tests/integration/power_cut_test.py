@@ -149,5 +149,5 @@ def _store_and_die(folder: Path, there: Connection, durably: bool) -> None:
     unfinished = spool.open_writer(_CT, "1.2.99", _EXPLICIT, _ORIGIN)
     unfinished.write(bytes(500_000))
     os.fsync(unfinished._file)  # its bytes are on the disk, and no seal is
-    there.send([(_store(spool, number), number) for number in range(1, 13)])
+    there.send([(_store(spool, number), number) for number in (120, *range(1, 13))])
     os.kill(os.getpid(), signal.SIGKILL)

@@ -52,19 +52,26 @@ def _until(true: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-def test_a_data_set_waits_for_one_fsync_which_comes_before_its_name(
+def test_a_data_set_waits_for_one_fsync_before_its_move_and_a_large_one_for_another_after_it(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    spool.stop_preparing()
+    spool.prepare(64)  # so many that none are made while it is looked at
     seen: list[str] = []
     fsync, rename = os.fsync, Path.rename
     monkeypatch.setattr(os, "fsync", lambda handle: (seen.append("fsync"), fsync(handle))[1])
     monkeypatch.setattr(Path, "rename", lambda path, target: (seen.append("rename"), rename(path, target))[1])
     _store(spool, b"abc")
     assert seen == ["fsync", "rename"]
+    seen.clear()
+    large = _store(spool, bytes(5 << 20))  # whose CRC would take longer than the fsync of its folder
+    assert seen == ["fsync", "rename", "fsync"]
+    with spool.path(large).open("rb") as file:
+        assert not part10.is_whole(file)
 
 
 def test_what_was_committed_bears_a_seal_that_holds(spool: Spool) -> None:
-    for data in (b"", b"abc", bytes(3 << 20)):
+    for data in (b"", b"abc", bytes(3 << 20), bytes(4 << 20)):
         with spool.path(_store(spool, data)).open("rb") as file:
             assert part10.is_whole(file)
 
@@ -208,7 +215,7 @@ def test_no_file_is_used_that_lost_its_name_before_its_lock(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("failing", ["flock", "open", "fsync"])
+@pytest.mark.parametrize("failing", ["flock", "fsync"])
 def test_a_disk_that_prepares_nothing_is_told_and_files_are_made_as_they_come(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
@@ -217,13 +224,15 @@ def test_a_disk_that_prepares_nothing_is_told_and_files_are_made_as_they_come(
 
     spool = Spool(tmp_path / "spool", 0)
     monkeypatch.setattr("orthanc_al.spool.prepared._RETRY_SECONDS", 0.0)
-    place = {"flock": "fcntl.flock", "open": "os.open", "fsync": "orthanc_al.spool.prepared.fsync_folder"}
+    place = {"flock": "fcntl.flock", "fsync": "orthanc_al.spool.prepared.fsync_folder"}
     with monkeypatch.context() as broken:
         broken.setattr(place[failing], fails)
         spool.prepare(4)
         assert _ready(spool) == []
-    name = _store(spool, b"abc")
-    assert name in spool
+        for _ in range(20):
+            assert _store(spool, b"abc") in spool
+        assert [path for path in _ready(spool) if path.stat().st_size] == []
+    _store(spool, b"abc")
     _until(lambda: len(_ready(spool)) == 4)  # it goes on by itself
     spool.stop_preparing()
 
