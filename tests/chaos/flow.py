@@ -170,8 +170,11 @@ def fetched(site: Site, path: str) -> httpx.Response:
 
 
 def loose_files(site: Site) -> list[str]:
-    """Return what is in the spool and no instance's file."""
-    return [path.name for path in (site.folder / "var" / "spool").glob("??/*") if path.suffix != ".dcm"]
+    """Return what is in the spool and neither an instance's file nor one that waits, empty, to become one."""
+    spool = site.folder / "var" / "spool"
+    return [path.name for path in spool.glob("??/*") if path.suffix != ".dcm"] + [
+        path.name for path in spool.glob("ready/*") if path.stat().st_size
+    ]
 
 
 def reports_at(pacs: StoreSCP) -> list[str]:

@@ -222,6 +222,7 @@ def fuzz(count: int, seed: int, folder: Path) -> Verdict:
     """Send that many mutated streams."""
     verdict = Verdict()
     spool = Spool(folder / "spool", 0)
+    spool.prepare(16)
     ledger = Ledger.create(f"sqlite:///{folder}/ledger.sqlite")
     with _listening(folder / "listener", ledger, verdict) as port:
         start, owned = _peak(), set[str]()
@@ -238,6 +239,7 @@ def fuzz(count: int, seed: int, folder: Path) -> Verdict:
                 start = _peak()
         verdict.growth_megabytes = _peak() - start
         _look(count, spool, owned, verdict)
+    spool.stop_preparing()
     if verdict.slowest_seconds > _LONGEST_SECONDS:
         verdict.faults.append(f"a stream took {verdict.slowest_seconds:.1f} s")
     if verdict.growth_megabytes > _GROWTH_MEGABYTES:
@@ -262,6 +264,7 @@ def _into_spool(number: int, sent: bytes, spool: Spool, owned: set[str], verdict
 def _look(number: int, spool: Spool, owned: set[str], verdict: Verdict) -> None:
     """Look whether the files in the spool are those that were acknowledged, and remove them."""
     files = {path.name: path for path in spool.folder.glob("??/*")}
+    files |= {path.name: path for path in spool.folder.glob("ready/*") if path.stat().st_size}
     if files.keys() != owned:
         differing = sorted(files.keys() ^ owned)
         verdict.faults.append(f"streams up to {number}: files without an owner, or lost: {differing}")

@@ -1,6 +1,7 @@
 """Whatever a stream holds, the data path ends it in good order: the short form of `tests.chaos.fuzz_pdu`."""
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,12 @@ _pdus = st.one_of(
 
 
 @pytest.fixture(scope="module")
-def spool(tmp_path_factory: pytest.TempPathFactory) -> Spool:
-    return Spool(tmp_path_factory.mktemp("fuzz") / "spool", 0)
+def spool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spool]:
+    spool = Spool(tmp_path_factory.mktemp("fuzz") / "spool", 0)
+    spool.prepare(16)
+    yield spool
+    assert [path for path in spool.folder.glob("ready/*") if path.stat().st_size] == []
+    spool.stop_preparing()
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
