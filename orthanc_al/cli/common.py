@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from orthanc_al.errors import ConfigurationError
 from orthanc_al.ledger import Ledger
 from orthanc_al.observe import configure_logging
 from orthanc_al.settings import Settings, load
@@ -64,6 +65,21 @@ def open_ledger(settings: Settings) -> Iterator[Ledger]:
         yield ledger
     finally:
         ledger.close()
+
+
+def files_in(folder: Path) -> list[Path]:
+    """Return the files below a folder, in order; a file stands for itself.
+
+    Raises
+    ------
+    ConfigurationError
+        It is neither.
+    """
+    if folder.is_file():
+        return [folder]
+    if not folder.is_dir():
+        raise ConfigurationError(f"{folder} is no folder and no file.")
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def show_json(document: Any) -> None:

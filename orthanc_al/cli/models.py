@@ -1,16 +1,18 @@
-"""Commands about model packages: models list, show, promote, rollback."""
+"""Commands about model packages: models list, show, promote, rollback, fp16."""
 
+from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from orthanc_al.cli.common import Actor, Json, of, open_ledger, out, show_json, show_table
+from orthanc_al.cli.common import Actor, Json, files_in, of, open_ledger, out, show_json, show_table
 from orthanc_al.domain.change_page import page
 from orthanc_al.errors import ModelError
 from orthanc_al.ledger import learning, models, shadow
 from orthanc_al.observe import now
-from orthanc_al.service import promotion
+from orthanc_al.service import promotion, tables, variants
 
 model_commands = typer.Typer(no_args_is_help=True, help="Model packages: which there are, and which is live.")
 
@@ -121,6 +123,41 @@ def rollback(
     with open_ledger(of(context).settings()) as ledger:
         model = promotion.roll_back(ledger, name, approver=by, reason=reason)
     out.print(f"{model.ref} is live again.", highlight=False)
+
+
+@model_commands.command()
+def fp16(
+    context: typer.Context,
+    name: str,
+    version: str = typer.Argument(""),
+    films: Annotated[
+        Path | None,
+        typer.Option(help="Folder of DICOM files to compare on; else the images of the training cache."),
+    ] = None,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Make it although there is no GPU here, which alone gains by it.")
+    ] = False,
+    by: Actor = "unknown",
+    json: Json = False,
+) -> None:
+    """Make the variant in half precision of a package (the live one), for GPUs, after the parity test.
+
+    It becomes a candidate: `models promote` lets it go live, as far as the plan of changes lets it.
+    """
+    settings = of(context).settings()
+    paths = None if films is None else files_in(films)
+    with open_ledger(settings) as ledger:
+        variant = variants.compare(settings, ledger, name, version, paths)
+        figures = variant.figures
+        made = None if figures.on_cpu and not anyway else variants.keep(settings, ledger, variant, by=by)
+    if json:
+        show_json({"parent": variant.parent.ref, "figures": asdict(figures), "made": made})
+        return
+    tables.show_variant(out, figures)
+    if made is None:
+        out.print("There is no GPU here, so that nothing was made; --anyway makes it for one elsewhere.")
+    else:
+        out.print(f"{made.ref} is a candidate, in {made.folder}.", highlight=False, soft_wrap=True)
 
 
 def add_to(app: typer.Typer) -> None:

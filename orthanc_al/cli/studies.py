@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from orthanc_al.cli.common import Json, of, open_ledger, out, show_json, show_table
+from orthanc_al.cli.common import Json, files_in, of, open_ledger, out, show_json, show_table
 from orthanc_al.dicom.sender import send_files
 from orthanc_al.domain import Tier
 from orthanc_al.errors import ConfigurationError
@@ -47,7 +47,7 @@ def send(
 ) -> None:
     """Send studies by DICOM, as they are, with a progress bar."""
     settings = of(context).settings()
-    paths = _files(folder)
+    paths = files_in(folder)
     with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=out) as progress:
         task = progress.add_task("Sending", total=len(paths))
         report = send_files(
@@ -78,14 +78,6 @@ def _receiver(settings: Settings, name: str) -> Peer:
     raise ConfigurationError(f"No peer is named {name}; configured are: {known}.")
 
 
-def _files(folder: Path) -> list[Path]:
-    if folder.is_file():
-        return [folder]
-    if not folder.is_dir():
-        raise ConfigurationError(f"{folder} is no folder and no file.")
-    return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
 def score(
     context: typer.Context,
     folder: Annotated[Path, typer.Argument(help="Folder of DICOM files, or one file.")],
@@ -96,7 +88,7 @@ def score(
 ) -> None:
     """Score files without the service: nothing is stored and nothing is sent."""
     settings = of(context).settings()
-    paths = _files(folder)
+    paths = files_in(folder)
     with Progress(
         "{task.description}",
         BarColumn(),

@@ -129,7 +129,7 @@ class Run(Table):
         Device that calibrators and thresholds were computed on: on another one they hold only after the
         parity test (`orthanc_al.inference.running.PARITY`).
     precision
-        Of the weights. Half where `orthanc_al.inference.half` made it.
+        Of the weights. ``orthanc-al models fp16`` makes a package in half precision.
     thresholds_precision
         Precision that calibrators and thresholds were computed at: at another one they hold only after the
         parity test, against ``reference.npz``. Left out: that of the weights.

@@ -179,7 +179,9 @@ class RetrainStage:
             _log.info("candidate_in_shadow", version=candidate.ref.version, missing=evening.missing)
             over = evening.time - candidate.created_at > self._plan.shadow.max_days * _DAY
             return None if over else Outcome("in_shadow")
-        if not self._automatic:
+        if (
+            not self._automatic or candidate.origin == models.CONVERTED
+        ):  # no gate judged that one: a person does
             return None
         champion = evening.champion.ref
 

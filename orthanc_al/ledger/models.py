@@ -17,6 +17,9 @@ from orthanc_al.ledger import trail
 from orthanc_al.ledger.schema import models, promotions
 from orthanc_al.observe import now
 
+CONVERTED: Final = "converted"
+"""Origin of a package that is its parent at another precision: head and thresholds are the parent's."""
+
 _INSTALLER: Final = "configuration"
 
 
@@ -29,9 +32,10 @@ class RegisteredModel:
     folder
         Where the package is.
     parent
-        Digest of the package whose head was replaced to make this one; None for a factory package.
+        Digest of the package that this one was made from; None for a factory package.
     origin
-        ``factory``, ``retrained`` (a head of its own on its parent's backbone) or ``finetuned`` (all of it).
+        ``factory``, ``retrained`` (a head of its own on its parent's backbone), ``finetuned`` (all of it) or
+        ``converted`` (its parent at another precision).
     state
         ``known``, ``candidate``, ``refused`` or ``promoted`` (at some time).
     created_at

@@ -63,8 +63,9 @@ def live_package(connection: Connection, name: str, by: Grouping) -> Live:
     champion = models.live(connection, name)
     package = load_package(champion.folder)
     family = lineage.family(connection, champion.ref.digest)
-    retrained = champion.origin != "factory"
-    return Live(package, heads_of(package, by), family, retrained, champion.created_at if retrained else 0.0)
+    fitted = lineage.fitted(connection, champion.ref.digest)
+    retrained = fitted.origin != "factory"
+    return Live(package, heads_of(package, by), family, retrained, fitted.created_at if retrained else 0.0)
 
 
 def heads_of(package: ModelPackage, by: Grouping) -> tuple[Head, ...]:

@@ -12,6 +12,9 @@ from rich.table import Table
 
 from orthanc_al.dicom.sender import FileResult
 from orthanc_al.domain import Tier
+from orthanc_al.inference.half import LARGEST
+from orthanc_al.inference.running import PARITY
+from orthanc_al.inference.variant import SCORE, Figures
 from orthanc_al.ledger.monitoring import StoredPoint
 from orthanc_al.ledger.worklist import Entry
 
@@ -78,3 +81,33 @@ def show_monitor(console: Console, seen: Sequence[StoredPoint]) -> None:
                 str(point.cases),
             )
         console.print(table)
+
+
+def show_variant(console: Console, figures: Figures) -> None:
+    """Print what a network in half precision costs and gives, and to whom it is of use."""
+    sizes = Table(title=f"On {figures.provider}", title_justify="left", box=None, pad_edge=False)
+    for column in ("", "fp32", "fp16"):
+        sizes.add_column(column, justify="left" if not column else "right")
+    sizes.add_row("size, MB", *(f"{size / 1e6:.2f}" for size in figures.sizes))
+    sizes.add_row("one film, ms", *(f"{spent:.2f}" for spent in figures.milliseconds))
+    console.print(sizes)
+    apart = Table(
+        title=f"fp16 against fp32, {figures.films} film(s) and noise",
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+    )
+    for column in ("difference", "mean", "worst", "borne"):
+        apart.add_column(column, justify="left" if column == "difference" else "right")
+    apart.add_row("logit", f"{figures.logit_mean:.5f}", f"{figures.logit_worst:.5f}", f"{PARITY:g}")
+    worst = f"{figures.probability_worst:.5f}"
+    apart.add_row("probability", f"{figures.probability_mean:.5f}", worst, f"{SCORE:g}")
+    apart.add_row("distance from the domain", "", f"{figures.domain_worst:.5f}", "")
+    apart.add_row("results across the threshold", "", str(figures.crossed), "")
+    apart.add_row("largest value inside", "", f"{figures.largest:.4g}", f"{LARGEST:.0f}")
+    console.print(apart)
+    if figures.on_cpu:
+        console.print(
+            f"On this CPU half precision is {figures.faster:.2f}x as fast: it is computed in float32, with "
+            "casts to and fro. It is for GPUs; stay with float32 here."
+        )

@@ -25,7 +25,7 @@ def test_every_command_is_documented_and_exists() -> None:
     named = set()
     for cell in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE):
         for words in re.findall(r"`([^`]*)`", cell):
-            named.add(" ".join(word for word in words.split() if re.fullmatch(r"[a-z-]+", word)))
+            named.add(" ".join(word for word in words.split() if re.fullmatch(r"[a-z][a-z0-9-]*", word)))
     assert named == _commands()
 
 

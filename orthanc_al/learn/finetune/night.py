@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from orthanc_al.errors import PackageRefusedError
+from orthanc_al.errors import ModelError, PackageRefusedError
 from orthanc_al.inference.contents import PackageContents
 from orthanc_al.inference.head_swap import read_head, swap_head
 from orthanc_al.inference.package import ModelPackage
@@ -99,8 +99,9 @@ class FineTuning:
         Raises
         ------
         ModelError
-            The network has operators that can't be trained.
+            The network has operators that can't be trained, or is in half precision.
         """
+        _check_precision(start.champion)
         size = start.champion.manifest.preprocessing.size
         inputs = cached_inputs(self._cache, start.files, start.snapshot.cases, size)
         old = with_inputs(start.snapshot, inputs)
@@ -212,6 +213,15 @@ class FineTuning:
                 verdict, refusal = Verdict.REFUSED, str(error)
         self.checkpoint(night.champion.ref.name).unlink(missing_ok=True)
         return replace(night, made=made, refusal=refusal, verdict=verdict, history=history if made else ())
+
+
+def _check_precision(package: ModelPackage) -> None:
+    if package.manifest.run.precision != "fp32":
+        raise ModelError(
+            f"{package.ref} can't be fine-tuned: its weights are in half precision, which loses what a step "
+            "of training adds. Promote the float32 package that it was made from, `orthanc-al retrain "
+            "--finetune`, and make the variant of what comes of it (`orthanc-al models fp16`)."
+        )
 
 
 def _pooled(package: ModelPackage) -> str:

@@ -24,7 +24,7 @@ models = Table(
     Column("version", String(64), nullable=False),
     Column("folder", Text, nullable=False),
     Column("parent", String(64)),
-    Column("origin", String(16), nullable=False),  # factory | retrained | finetuned
+    Column("origin", String(16), nullable=False),  # factory | retrained | finetuned | converted
     # known | candidate | refused | promoted (at some time)
     Column("state", String(16), nullable=False),
     Column("created_at", Float, nullable=False),
