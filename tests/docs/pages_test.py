@@ -52,7 +52,7 @@ def test_files_that_are_named_are_there(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_commands_that_are_shown_exist(page: Path) -> None:
     known = _commands()
-    shown = re.findall(r"orthanc-al(?: --config \S+)? ([a-z][a-z-]*)(?: ([a-z][a-z-]*))?", _code(page))
+    shown = re.findall(r"orthanc-al(?: --config \S+)? ([a-z][a-z0-9-]*)(?: ([a-z][a-z0-9-]*))?", _code(page))
     for command, below in shown:
         assert command in known, command
         if known[command]:
