@@ -33,10 +33,11 @@ class Pipeline:
         *uses: ModelUse,
         quiet_seconds: float = 1e-3,
         clock: Clock = now,
+        running: Models | None = None,
     ) -> None:
         self.ledger = ledger
         self.spool = Spool(folder / "spool", 0)
-        self.running = Models()
+        self.running = running or Models()
         scorer = Champions(ledger, self.spool, self.running, uses)
         self.stages = {
             Step.ARRIVE: ArriveStage(ledger, self.spool, TARGETS),
