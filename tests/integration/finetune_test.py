@@ -11,6 +11,7 @@ from sqlalchemy import select
 from orthanc_al.errors import ConfigurationError, ModelError
 from orthanc_al.inference.package import load_package
 from orthanc_al.inference.session import Session
+from orthanc_al.inference.variant import variant_of
 from orthanc_al.learn import Guarantee, Plan, RetrainStage
 from orthanc_al.learn.finetune import fine_tuning
 from orthanc_al.learn.finetune.examples import validates
@@ -312,3 +313,19 @@ def test_predictions_of_the_worklist_are_not_touched(site: Site) -> None:
         assert set(connection.execute(select(predictions.c.model_digest)).scalars()) == {
             site.package.ref.digest
         }
+
+
+def test_a_package_in_half_precision_is_not_fine_tuned(site: Site) -> None:
+    site.read(QUERY, 3)
+    made = variant_of(site.package).write(site.folder / "half")
+    with site.ledger.write() as connection:
+        parent = site.package.ref.digest
+        models.add(
+            connection, made.ref, made.folder, parent=parent, origin=models.CONVERTED, state="candidate"
+        )
+        models.promote(connection, made.ref.digest, "a person", "a GPU came")
+    with pytest.raises(
+        ModelError, match=r"can't be fine-tuned: its weights are in half precision.*models fp16"
+    ):
+        site.night()
+    assert site.champion().ref == made.ref

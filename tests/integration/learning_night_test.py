@@ -12,6 +12,7 @@ from orthanc_al.domain.change_page import page
 from orthanc_al.errors import LearningBusyError, LedgerError, ModelError, PackageRefusedError
 from orthanc_al.inference.head_swap import read_head
 from orthanc_al.inference.package import load_package
+from orthanc_al.inference.variant import variant_of
 from orthanc_al.learn import Guarantee, Plan, RetrainStage
 from orthanc_al.learn.gate import judge
 from orthanc_al.learn.judgement import GateCases, Scores, Training, Verdict
@@ -490,3 +491,44 @@ def test_a_patient_in_two_splits_is_refused() -> None:
     judgement = judge(Training(50, 50, frozenset({"p3", "q"}), 0.0, new_head=True), test, Plan())
     assert judgement.verdict is Verdict.REFUSED
     assert judgement.failed[0].text == "1 patients are in training and test"
+
+
+def test_a_variant_in_half_precision_goes_live_by_a_person_s_word_alone(hospital: Hospital) -> None:
+    """No gate judged it: its time in shadow lets a person promote it, and nobody else."""
+    made = variant_of(hospital.package).write(hospital.folder / "half")
+    with hospital.ledger.write() as connection:
+        models.add(
+            connection,
+            made.ref,
+            made.folder,
+            parent=hospital.package.ref.digest,
+            origin=models.CONVERTED,
+            state="candidate",
+            at=NIGHT,
+        )
+    plan = Plan.model_validate({"shadow": {"min_studies": 0, "min_hours": 1.0}})
+    assert hospital.night(automatic=True, plan=plan) == "in_shadow"
+    assert hospital.night(automatic=True, plan=plan, after=7200.0) == "nothing_new"
+    assert hospital.champion().ref == hospital.package.ref
+
+
+def test_a_variant_that_is_live_is_learned_on_from_what_was_read_before(hospital: Hospital) -> None:
+    hospital.read(QUERY, 80)
+    hospital.read(AUDIT, 300)
+    made = variant_of(hospital.package).write(hospital.folder / "half")
+    with hospital.ledger.write() as connection:
+        models.add(
+            connection,
+            made.ref,
+            made.folder,
+            parent=hospital.package.ref.digest,
+            origin=models.CONVERTED,
+            state="candidate",
+            at=NIGHT,
+        )
+        models.promote(connection, made.ref.digest, "a person", "a GPU came")
+    assert hospital.night(automatic=True) == "promoted"
+    live = hospital.champion()
+    assert (live.parent, live.origin) == (made.ref.digest, "retrained")
+    run = load_package(live.folder).manifest.run
+    assert (run.precision, run.thresholds_precision) == ("fp16", "fp16")

@@ -10,6 +10,7 @@ from orthanc_al.domain import Grouping, age_group
 from orthanc_al.domain.change_page import page
 from orthanc_al.errors import PackageRefusedError
 from orthanc_al.inference.package import load_package
+from orthanc_al.inference.variant import variant_of
 from orthanc_al.learn.finding_model import FindingModel, finding_models
 from orthanc_al.learn.fit import Guarantee, recalibrate, refit, set_borders
 from orthanc_al.learn.judgement import Verdict
@@ -274,6 +275,18 @@ def test_a_package_says_what_was_judged_and_keeps_the_backbone(tmp_path: Path) -
     assert np.array_equal(back.weight, result.chosen.weight)
     assert (back.calibrator, back.borders) == (result.chosen.calibrator, result.chosen.borders)
     assert "research use" in (tmp_path / "new" / "MODEL_CARD.md").read_text()
+
+
+def test_what_is_learned_on_half_precision_has_thresholds_of_half_precision(tmp_path: Path) -> None:
+    package, made, result = learned(tmp_path)
+    half = variant_of(package).write(tmp_path / "half")
+    assert half.manifest.run.converted
+    new = make_package(tmp_path / "new", half, [result.chosen], made, "1.site.x", parity=1e-5)
+    assert new.manifest.run.precision == "fp16"
+    assert not new.manifest.run.converted
+    assert new.contents.reference is None
+    plain = make_package(tmp_path / "plain", package, [result.chosen], made, "1.site.y", parity=1e-5)
+    assert plain.manifest.run.thresholds_precision == "fp32"
 
 
 def test_a_head_that_onnx_runtime_computes_otherwise_is_refused(tmp_path: Path) -> None:

@@ -9,9 +9,11 @@ from sqlalchemy import insert
 
 from orthanc_al.domain import Grouping
 from orthanc_al.errors import ModelError
+from orthanc_al.inference.variant import variant_of
 from orthanc_al.ledger import Job, Ledger, models, monitoring
 from orthanc_al.ledger.schema import selections
 from orthanc_al.monitor import MonitorStage, Promise, Watch
+from orthanc_al.monitor.looking import live_package
 from orthanc_al.monitor.stage import WEEK
 from orthanc_al.pipeline import Step, successors
 from tests.support.learning_ledger import put_prediction, put_read, put_study
@@ -167,3 +169,28 @@ def test_a_model_that_is_not_live_is_told(ledger: Ledger) -> None:
         stage.run(Job(1, Step.MONITOR, "tiny", 1, "test"))
     with ledger.read() as connection:
         assert monitoring.latest(connection) == []
+
+
+def test_a_variant_has_the_thresholds_and_the_history_of_what_it_was_made_of(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    factory = tiny_package(tmp_path / "factory")
+    head = tiny_package(tmp_path / "head", version="2", seed=1)
+    half = variant_of(head).write(tmp_path / "half")
+    with ledger.write() as connection:
+        models.install(connection, factory.ref, factory.folder)
+        for made, parent, origin, at in ((head, factory, "retrained", 5.0), (half, head, "converted", 9.0)):
+            models.add(
+                connection,
+                made.ref,
+                made.folder,
+                parent=parent.ref.digest,
+                origin=origin,
+                state="candidate",
+                at=at,
+            )
+            models.promote(connection, made.ref.digest, "a person", "a test")
+        live = live_package(connection, "tiny", Grouping.NONE)
+    assert live.package.ref == half.ref
+    assert (live.retrained, live.made_at) == (True, 5.0)
+    assert live.family == {factory.ref.digest, head.ref.digest, half.ref.digest}
