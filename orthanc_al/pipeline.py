@@ -50,7 +50,8 @@ TRANSITIONS: Final[Mapping[tuple[Step, str], tuple[Step, ...]]] = {
     (Step.ARRIVE, "duplicate"): (),
     (Step.ARRIVE, "own"): (),
     (Step.ARRIVE, "unusable"): (),
-    # CR, DX and MG are scored as they arrive, so that completion costs the aggregation only.
+    # CR, DX, MG and slices are scored as they arrive, so that completion costs the aggregation only; a
+    # `score` that waits for them is done at once.
     (Step.SCORE_IMAGE, "scored"): (),
     (Step.SCORE_IMAGE, "later"): (),
     (Step.SCORE_IMAGE, "unusable"): (),
@@ -61,7 +62,7 @@ TRANSITIONS: Final[Mapping[tuple[Step, str], tuple[Step, ...]]] = {
     # What the model says of it, and where it stands on the worklist.
     (Step.SCORE, "scored"): (Step.TRIAGE,),
     (Step.SCORE, "scored_beside"): (Step.TRIAGE, Step.SHADOW),  # a candidate is in shadow
-    (Step.SCORE, "waiting"): (Step.SCORE,),  # for a package that can't be run now
+    (Step.SCORE, "waiting"): (Step.SCORE,),  # for its images' scores, or a package that can't be run now
     (Step.SCORE, "ineligible"): (Step.MIRROR,),
     (Step.SCORE, "superseded"): (),
     (Step.SHADOW, "shadowed"): (),

@@ -112,6 +112,11 @@ def get(connection: Connection, instance_id: str) -> KnownInstance | None:
     return None if row is None else _known(row)
 
 
+def get_all(connection: Connection, ids: Sequence[str]) -> list[KnownInstance]:
+    """Return what is known of instances, in the order of their arrival."""
+    return _in_order(connection, instances.c.id.in_(ids))
+
+
 def of_study(connection: Connection, study_instance_uid: str) -> list[KnownInstance]:
     """Return a study's instances that have been looked at, in the order of their arrival."""
     return _in_order(connection, instances.c.study_instance_uid == study_instance_uid)
@@ -155,6 +160,20 @@ def set_header(
             sha256=sha256,
             reason=reason,
         )
+    )
+
+
+def mark_unusable(connection: Connection, known: KnownInstance, reason: str) -> None:
+    """Write why an image can't be used."""
+    set_header(
+        connection,
+        known.instance.id,
+        kind="unusable",
+        study_instance_uid=known.instance.study_instance_uid,
+        series_instance_uid=known.instance.series_instance_uid,
+        modality=known.instance.modality,
+        sha256=known.instance.sha256,
+        reason=reason,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Final
 from sqlalchemy import Connection, delete, func, select, text, update
 
 from orthanc_al.ledger.engine import upsert
-from orthanc_al.ledger.schema import jobs
+from orthanc_al.ledger.schema import instances, jobs
 from orthanc_al.observe import now
 from orthanc_al.pipeline import Step
 
@@ -47,6 +47,27 @@ def enqueue_all(connection: Connection, wanted: Mapping[tuple[Step, str], float]
     ]
     if rows:
         upsert(connection, jobs, rows, ["step", "subject"], ["run_at"], where=WAITS, lower="run_at")
+
+
+def hurry(connection: Connection, step: Step, subject: str, time: float) -> None:
+    """Have a job that waits for its time, or runs, be done now (again, where it runs); none: do nothing."""
+    same = (jobs.c.step == step.value, jobs.c.subject == subject)
+    for state in (WAITS, jobs.c.state == "running"):
+        if connection.execute(select(jobs.c.id).where(state, *same)).first() is not None:
+            enqueue(connection, step, subject, time)
+            return
+
+
+def is_in_first_try(connection: Connection, step: Step, study_instance_uid: str, time: float) -> bool:
+    """Whether a worker has, or soon takes, instances of a study for a step at which they did not fail yet."""
+    of_study = select(instances.c.id).where(instances.c.study_instance_uid == study_instance_uid)
+    same = (jobs.c.step == step.value, jobs.c.subject.in_(of_study))
+    waits = (WAITS, jobs.c.attempts == 0)
+    runs = (jobs.c.state == "running", jobs.c.attempts == 1, jobs.c.lease_until > time)
+    return any(
+        connection.execute(select(jobs.c.id).where(*state, *same).limit(1)).first() is not None
+        for state in (waits, runs)
+    )
 
 
 def backoff(attempts: int) -> float:

@@ -11,10 +11,8 @@ from orthanc_al.imaging.reading import MappedImage, map_image
 from orthanc_al.inference.running import Models, RunningModel
 from orthanc_al.ledger import Ledger, models
 from orthanc_al.ledger.instances import KnownInstance
-from orthanc_al.ledger.predictions import ScoredImage
-from orthanc_al.score.images import score_mapped
+from orthanc_al.score.images import Made, score_together
 from orthanc_al.score.match import ModelUse, no_match
-from orthanc_al.score.once import Once
 from orthanc_al.spool import Spool
 
 
@@ -33,6 +31,10 @@ class SpooledImage:
     def mapped(self) -> MappedImage:
         """The data set, its pixels left in the file."""
         return map_image(self._path)
+
+    def map(self) -> MappedImage:
+        """Return `mapped`."""
+        return self.mapped
 
     @cached_property
     def traits(self) -> Traits:
@@ -57,7 +59,6 @@ class Champions:
         self._ledger = ledger
         self._spool = spool
         self._running = running
-        self._once = Once()
         self.uses = uses
 
     def champion(self, use: ModelUse) -> RunningModel | None:
@@ -98,17 +99,13 @@ class Champions:
         except (InstanceError, SpoolFileError):
             return False
 
-    def score(self, image: SpooledImage, model: RunningModel) -> list[ScoredImage]:
-        """Return the scores of an image's frames, which another thread may have made.
+    @staticmethod
+    def score(images: Sequence[SpooledImage], model: RunningModel) -> list[Made]:
+        """Return the scores of the frames of each image, or why it has none.
 
         Raises
         ------
-        UndecodableError
-            No grey pixels can be had.
-        SpoolFileError
-            Its file is not in the spool any more.
+        ModelError
+            The model gives no finite number, for whichever of them.
         """
-        instance_id = image.known.instance.id
-        return self._once.scores(
-            (instance_id, model.package.ref.digest), lambda: score_mapped(image.mapped, instance_id, model)
-        )
+        return score_together(((image.known.instance.id, image.map) for image in images), model)

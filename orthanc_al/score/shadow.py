@@ -88,10 +88,15 @@ class ShadowStage:
         for known in images:
             image = self._scorer.image(known)
             try:
-                if self._scorer.no_match(use, running, image) is None:
-                    scores += [one.score for one in self._scorer.score(image, running)]
+                if self._scorer.no_match(use, running, image) is not None:
+                    continue
             except InstanceError:
                 continue  # the champion could not use it either
+            (made,) = self._scorer.score([image], running)
+            if isinstance(made, SpoolFileError):
+                raise made
+            if not isinstance(made, InstanceError):
+                scores += [one.score for one in made]
         series = {image.instance.id: image.instance.series_instance_uid or "" for image in images}
         kind = running.package.manifest.series
         if kind is not None:

@@ -1,4 +1,4 @@
-"""The steps ``score_image`` and ``score``: what the champions say of an image and of a study."""
+"""The step ``score``: what the champions say of a study."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,75 +8,31 @@ from sqlalchemy import Connection
 from orthanc_al.domain import ImageScore, Study, StudyState
 from orthanc_al.errors import InstanceError, SpoolFileError
 from orthanc_al.inference.running import RunningModel
-from orthanc_al.ledger import Job, Ledger, Outcome, haste, instances, predictions, shadow, studies
+from orthanc_al.ledger import Job, Ledger, Outcome, instances, predictions, shadow, studies, waiting
 from orthanc_al.ledger.instances import KnownInstance
 from orthanc_al.ledger.predictions import ScoredImage, StoredPrediction
 from orthanc_al.methods.urgency import Targets, unscored_read_by
 from orthanc_al.observe import Clock, logger, now
 from orthanc_al.pipeline import Step
-from orthanc_al.score.aggregate import aggregate, looks_urgent
+from orthanc_al.score.aggregate import aggregate
 from orthanc_al.score.champions import Champions, SpooledImage
-from orthanc_al.score.match import ModelUse, is_eager, no_study_match, reason_for_none
+from orthanc_al.score.match import ModelUse, no_study_match, reason_for_none
 from orthanc_al.score.series import arrange
 
 _SHADOW_WAITS = 5.0
 """Seconds that a candidate in shadow lets the studies that wait for a place go first."""
 
 _REASON = 500
-_PIXEL_STEPS = (Step.SCORE_IMAGE, Step.SCORE)
-_HEAD_START = 900.0
-"""Seconds that a study goes ahead of others once one of its images looks urgent, the default target of the
-highest tier: what waits longer than that is not overtaken."""
-
 _PACKAGE_WAITS = 30.0
 """Seconds after which a study looks again whether the package that it waits for can be run."""
 
+_IMAGES_WAIT = 1.0
+"""Seconds after which a study looks again whether its images are scored, if nobody told it before."""
+
+_TOGETHER = 32
+"""Images that are looked at together."""
+
 _log = logger("score")
-
-
-class ScoreImageStage:
-    """Scores images as they arrive: those of `EAGER` modalities, and slices."""
-
-    def __init__(self, ledger: Ledger, scorer: Champions) -> None:
-        self._ledger = ledger
-        self._scorer = scorer
-
-    def run(self, job: Job) -> Outcome:
-        """Score the instance that is the job's subject; outcome scored, later or unusable."""
-        with self._ledger.read() as connection:
-            known = instances.get(connection, job.subject)
-        if known is None or known.kind != "image":
-            return Outcome("later")
-        image = self._scorer.image(known)
-        scored: list[ScoredImage] = []
-        urgent = False
-        try:
-            for use in self._scorer.uses:
-                made, looks_it = self._score(use, image)
-                scored += made
-                urgent |= looks_it
-        except InstanceError as error:
-            return _unusable(known, str(error))
-        if not scored:
-            return Outcome("later")
-        study = known.instance.study_instance_uid or ""
-
-        def write(connection: Connection) -> None:
-            predictions.put_image_scores(connection, scored)
-            if urgent:
-                haste.hasten(connection, _PIXEL_STEPS, study, _HEAD_START, now())
-
-        return Outcome("scored", write)
-
-    def _score(self, use: ModelUse, image: SpooledImage) -> tuple[list[ScoredImage], bool]:
-        """Return the scores of an image by one model, and whether they look urgent."""
-        model = self._scorer.champion(use)
-        if model is None or not is_eager(image.known.instance.modality or "", model.package.manifest):
-            return [], False
-        if self._scorer.no_match(use, model, image) is not None:
-            return [], False
-        made = self._scorer.score(image, model)
-        return made, looks_urgent([one.score for one in made], model.package)
 
 
 @dataclass(slots=True)
@@ -100,6 +56,15 @@ class _Findings:
     remarks: dict[str, str | None] = field(default_factory=dict)
     left_out: list[tuple[str, str, int]] = field(default_factory=list)
     waits: str = ""
+
+    def add_error(self, known: KnownInstance, error: InstanceError | SpoolFileError) -> None:
+        """Note why an image has no scores."""
+        reason = str(error)
+        if isinstance(error, InstanceError):
+            self.unusable[known.instance.id] = (known, reason)
+        else:
+            reason = "an image's file is not in the spool any more (storage.keep_days)"
+        self.reasons.append(reason)
 
 
 class ScoreStage:
@@ -126,22 +91,25 @@ class ScoreStage:
     def run(self, job: Job) -> Outcome:
         """Score the study that is the job's subject.
 
-        Outcome scored or scored_beside, ineligible, waiting (for its package) or superseded.
+        Outcome scored or scored_beside, ineligible, waiting (for its images or its package) or superseded.
         """
+        time = self._clock()
         with self._ledger.read() as connection:
             study = studies.get(connection, job.subject)
+            if study is None or study.state is StudyState.ARRIVING:
+                return Outcome("superseded")
+            if waiting.is_in_first_try(connection, Step.SCORE_IMAGE, job.subject, time):
+                return Outcome("waiting", run_at={Step.SCORE: time + _IMAGES_WAIT})
             known = instances.of_study(connection, job.subject)
-            priority = studies.priority(connection, job.subject)
             beside = any(shadow.in_shadow(connection, use.name) for use in self._scorer.uses)
-        if study is None or study.state is StudyState.ARRIVING:
-            return Outcome("superseded")
+        return self._scored(study, known, beside=beside)
+
+    def _scored(self, study: Study, known: Sequence[KnownInstance], *, beside: bool) -> Outcome:
         if study.reason == studies.TWO_PATIENTS:
-            return self._ineligible(study, priority, _Findings(reasons=[studies.TWO_PATIENTS]), known)
+            return self._ineligible(study, _Findings(reasons=[studies.TWO_PATIENTS]), known)
         found = self._findings(study, known)
-        if not found.made and found.waits:
-            return self._waiting(study, found)
         if not found.made:
-            return self._ineligible(study, priority, found, known)
+            return self._waiting(study, found) if found.waits else self._ineligible(study, found, known)
 
         def write(connection: Connection) -> None:
             _write_images(connection, found)
@@ -216,44 +184,49 @@ class ScoreStage:
         ids = [image.instance.id for image in images]
         with self._ledger.read() as connection:
             scores = predictions.image_scores_of(connection, ids, model.package.ref.digest)
-        there = {score.instance_id for score in scores}
-        for image in images:
-            if image.instance.id not in there and image.instance.id not in found.unusable:
-                scores += self._score_one(use, model, image, found)
+        there = {score.instance_id for score in scores} | set(found.unusable)
+        missing = [image for image in images if image.instance.id not in there]
+        for start in range(0, len(missing), _TOGETHER):
+            scores += self._score(use, model, missing[start : start + _TOGETHER], found)
         return scores
 
-    def _score_one(
-        self, use: ModelUse, model: RunningModel, known: KnownInstance, found: _Findings
+    def _score(
+        self, use: ModelUse, model: RunningModel, known: Sequence[KnownInstance], found: _Findings
     ) -> list[ImageScore]:
-        image = self._scorer.image(known)
+        """Return the scores of images that have none yet, and note why others get none."""
+        images = [image for image in map(self._scorer.image, known) if self._is_for(use, model, image, found)]
+        scores: list[ImageScore] = []
+        for image, made in zip(images, self._scorer.score(images, model), strict=True):
+            if isinstance(made, Exception):
+                found.add_error(image.known, made)
+            else:
+                found.scored += made
+                scores += [one.score for one in made]
+        return scores
+
+    def _is_for(self, use: ModelUse, model: RunningModel, image: SpooledImage, found: _Findings) -> bool:
+        """Whether a model is for an image; why it is not is noted."""
+        known = image.known
         try:
             reason = self._scorer.no_match(use, model, image)
-            scored = [] if reason is not None else self._scorer.score(image, model)
-            if reason is not None:
-                found.remarks.setdefault(known.instance.id, reason)
-            elif known.reason is not None:  # what was said while its package could not be run
-                found.remarks[known.instance.id] = None
-        except InstanceError as error:
-            reason = str(error)
-            found.unusable[known.instance.id] = (known, reason)
-            scored = []
-        except SpoolFileError:
-            reason = "an image's file is not in the spool any more (storage.keep_days)"
-            scored = []
+        except (InstanceError, SpoolFileError) as error:
+            found.add_error(known, error)
+            return False
         if reason is not None:
+            found.remarks.setdefault(known.instance.id, reason)
             found.reasons.append(reason)
-        found.scored += scored
-        return [one.score for one in scored]
+        elif known.reason is not None:  # what was said while its package could not be run
+            found.remarks[known.instance.id] = None
+        return reason is None
 
-    def _ineligible(
-        self, study: Study, priority: str, found: _Findings, known: Sequence[KnownInstance]
-    ) -> Outcome:
+    def _ineligible(self, study: Study, found: _Findings, known: Sequence[KnownInstance]) -> Outcome:
         reason = reason_for_none(known, found.reasons)
-        read_by = unscored_read_by(study.arrived_at, priority, self._targets)
         _log.info("study_not_scored", study=study.study_instance_uid, reason=reason)
 
         def write(connection: Connection) -> None:
             _write_images(connection, found)
+            priority = studies.priority(connection, study.study_instance_uid)
+            read_by = unscored_read_by(study.arrived_at, priority, self._targets)
             studies.mark_ineligible(connection, study, reason, read_by)
 
         return Outcome("ineligible", write)
@@ -265,22 +238,4 @@ def _write_images(connection: Connection, found: _Findings) -> None:
     for instance_id, remark in found.remarks.items():
         instances.set_reason(connection, instance_id, remark)
     for image, reason in found.unusable.values():
-        _mark_unusable(connection, image, reason)
-
-
-def _unusable(known: KnownInstance, reason: str) -> Outcome:
-    _log.info("image_unusable", instance=known.instance.id, reason=reason)
-    return Outcome("unusable", lambda connection: _mark_unusable(connection, known, reason))
-
-
-def _mark_unusable(connection: Connection, known: KnownInstance, reason: str) -> None:
-    instances.set_header(
-        connection,
-        known.instance.id,
-        kind="unusable",
-        study_instance_uid=known.instance.study_instance_uid,
-        series_instance_uid=known.instance.series_instance_uid,
-        modality=known.instance.modality,
-        sha256=known.instance.sha256,
-        reason=reason,
-    )
+        instances.mark_unusable(connection, image, reason)

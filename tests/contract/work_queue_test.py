@@ -12,11 +12,12 @@ import pytest
 from sqlalchemy import func, select
 
 from orthanc_al.errors import LeaseLostError
-from orthanc_al.ledger import Ledger, Outcome, Worker, enqueue, facts
+from orthanc_al.ledger import Ledger, Outcome, Worker, WorkQueue, enqueue, facts
 from orthanc_al.ledger.queue import MAX_ATTEMPTS, MAX_DEATHS
 from orthanc_al.ledger.schema import jobs
 from orthanc_al.ledger.waiting import counts, release_dead, requeue
 from orthanc_al.pipeline import Step
+from tests.support.arriving import arrive
 from tests.support.one_by_one import OneByOne
 
 pytestmark = pytest.mark.both_databases
@@ -276,9 +277,10 @@ def test_the_longest_waiting_job_comes_first(ledger: Ledger) -> None:
 class _Counts:
     """A stage that adds one for each job, in the transaction that ends it."""
 
-    def __init__(self, ledger: Ledger, seconds: float) -> None:
+    def __init__(self, ledger: Ledger, seconds: float, outcome: str) -> None:
         self._ledger = ledger
         self._seconds = seconds
+        self._outcome = outcome
 
     def run(self, job: object) -> Outcome:
         time.sleep(self._seconds)
@@ -287,25 +289,34 @@ class _Counts:
             done = int(facts.get(connection, "done") or 0)  # type: ignore[arg-type]
             facts.put(connection, "done", str(done + 1))  # type: ignore[arg-type]
 
-        return Outcome("superseded", write=add)
+        return Outcome(self._outcome, write=add)
 
 
-def _work(url: str, name: str) -> None:
+def _work(url: str, name: str, step: Step) -> None:
     ledger = Ledger(url)
-    worker = Worker(ledger, OneByOne(ledger, name, lease_seconds=0.5), {Step.SCORE: _Counts(ledger, 0.01)})
+    outcome = "superseded" if step is Step.SCORE else "later"
+    worker = Worker(
+        ledger, WorkQueue(ledger, name, lease_seconds=0.5), {step: _Counts(ledger, 0.01, outcome)}
+    )
     while True:
         worker.run_once()
 
 
 @pytest.mark.slow
-def test_each_job_has_its_effect_once_though_workers_are_killed(ledger: Ledger) -> None:
+@pytest.mark.parametrize("step", [Step.SCORE, Step.SCORE_IMAGE])
+def test_each_job_has_its_effect_once_though_workers_are_killed(ledger: Ledger, step: Step) -> None:
+    """Of studies one by one, of slices by batches."""
     total = 60
-    for number in range(total):
-        put(ledger, Step.SCORE, f"study-{number}")
+    if step is Step.SCORE_IMAGE:
+        arrive(ledger, *(f"slice-{number}" for number in range(total)), step=step)
+    else:
+        for number in range(total):
+            put(ledger, step, f"study-{number}")
     context = multiprocessing.get_context("spawn")
     names = iter(range(1000))
     crew = [
-        context.Process(target=_work, args=(ledger.url, f"w{next(names)}"), daemon=True) for _ in range(2)
+        context.Process(target=_work, args=(ledger.url, f"w{next(names)}", step), daemon=True)
+        for _ in range(2)
     ]
     for process in crew:
         process.start()
@@ -316,7 +327,9 @@ def test_each_job_has_its_effect_once_though_workers_are_killed(ledger: Ledger) 
         if kills < 3 and crew[0].pid is not None:
             os.kill(crew[0].pid, signal.SIGKILL)
             kills += 1
-            crew.append(context.Process(target=_work, args=(ledger.url, f"w{next(names)}"), daemon=True))
+            crew.append(
+                context.Process(target=_work, args=(ledger.url, f"w{next(names)}", step), daemon=True)
+            )
             crew[-1].start()
         crew = crew[1:] + crew[:1]
     for process in crew:

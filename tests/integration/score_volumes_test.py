@@ -15,7 +15,7 @@ from sqlalchemy import select
 
 from orthanc_al.domain import StudyState
 from orthanc_al.domain.criteria import Criteria
-from orthanc_al.ledger import Ledger, instances, predictions, waiting
+from orthanc_al.ledger import Ledger, Worker, WorkQueue, instances, predictions, waiting
 from orthanc_al.ledger.queue import MAX_DEATHS
 from orthanc_al.ledger.schema import image_scores, jobs
 from orthanc_al.observe import now
@@ -69,6 +69,70 @@ def test_a_ct_is_the_mean_of_its_highest_slices_which_were_scored_as_they_arrive
     assert stored.prediction.logit == pytest.approx(np.mean(highest), rel=1e-5)
     assert stored.images == 12
     assert {score.place.position[2] for score in scores} == {2.5 * number for number in range(12)}
+
+
+def _arrive(pipeline: Pipeline, tmp_path: Path, slices) -> dict[str, str]:
+    """Have slices looked at, so that they wait to be scored; the study is complete by its quiet time."""
+    ids = _receive(pipeline, tmp_path, slices)
+    queue = WorkQueue(pipeline.ledger, "headers")
+    Worker(pipeline.ledger, queue, {Step.ARRIVE: pipeline.stages[Step.ARRIVE]}).run_once()
+    time.sleep(0.01)
+    Worker(pipeline.ledger, queue, {Step.ASSEMBLE: pipeline.stages[Step.ASSEMBLE]}).run_once()
+    return ids
+
+
+def test_no_study_is_scored_while_a_worker_has_its_slices_and_none_of_them_is_scored_twice(
+    pipeline, tmp_path: Path
+):
+    slices = list(ct_slices(6, 12))
+    _arrive(pipeline, tmp_path, slices)
+    uid = str(slices[0].StudyInstanceUID)
+    elsewhere = WorkQueue(pipeline.ledger, "elsewhere")
+    batch = elsewhere.claim_many({Step.SCORE_IMAGE})
+    assert len(batch) == 12
+    outcomes = pipeline.stages[Step.SCORE_IMAGE].run_all(batch)
+    pipeline.work()  # its score looks, and waits
+    assert _study(pipeline, uid).state is StudyState.COMPLETE
+    assert not elsewhere.finish_many(list(zip(batch, outcomes, strict=True))).refused
+    before = _decode_seconds(pipeline)
+    assert sorted(before) == sorted(job.subject for job in batch)
+    pipeline.work()  # at once, not after its wait
+    assert _study(pipeline, uid).state is StudyState.SCORED
+    assert _decode_seconds(pipeline) == before
+
+
+def _decode_seconds(pipeline: Pipeline) -> dict[str, float]:
+    """Return by instance how long its decoding took, which another time is another figure."""
+    with pipeline.ledger.read() as connection:
+        columns = (image_scores.c.instance_id, image_scores.c.decode_seconds)
+        rows = connection.execute(select(*columns)).all()
+    assert len(rows) == len({row.instance_id for row in rows})
+    return {row.instance_id: row.decode_seconds for row in rows}
+
+
+def test_a_damaged_slice_and_a_lost_file_take_no_other_slice_of_their_batch_along(pipeline, tmp_path: Path):
+    slices = list(ct_slices(7, 12))
+    slices[3].PixelData = slices[3].PixelData[:100]
+    ids = _arrive(pipeline, tmp_path, slices)
+    lost = ids[str(slices[5].SOPInstanceUID)]
+    pipeline.spool.remove(lost)
+    pipeline.work()
+    with pipeline.ledger.read() as connection:
+        scored = set(connection.execute(select(image_scores.c.instance_id)).scalars())
+        kinds = {one.instance.id: one.kind for one in instances.get_all(connection, list(ids.values()))}
+        of_slices = select(jobs.c.subject, jobs.c.state).where(jobs.c.step == "score_image")
+        left = connection.execute(of_slices).all()
+    damaged = ids[str(slices[3].SOPInstanceUID)]
+    assert scored == set(ids.values()) - {damaged, lost}
+    assert kinds[damaged] == "unusable"
+    assert left == [(lost, "quarantined")]
+    (stored,) = _latest(pipeline, str(slices[0].StudyInstanceUID))
+    assert stored.images == 10
+
+
+def _latest(pipeline: Pipeline, uid: str):
+    with pipeline.ledger.read() as connection:
+        return predictions.latest(connection, uid)
 
 
 def test_what_is_no_slice_is_left_out_and_says_so_and_a_gap_is_told(pipeline, tmp_path: Path):

@@ -19,13 +19,14 @@ def test_a_study_that_is_complete_while_its_film_is_scored_does_not_decode_it_ag
     ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoded: list[str] = []
-    score_mapped = champions.score_mapped
+    score_together = champions.score_together
 
-    def counted(image, instance_id, model):
-        decoded.append(instance_id)
-        return score_mapped(image, instance_id, model)
+    def counted(images, model):
+        wanted = list(images)
+        decoded.extend(instance_id for instance_id, _ in wanted)
+        return score_together(wanted, model)
 
-    monkeypatch.setattr(champions, "score_mapped", counted)
+    monkeypatch.setattr(champions, "score_together", counted)
     pipeline = Pipeline(ledger, tmp_path, ModelUse("tiny", Criteria(("DX",))))
     pipeline.install(tiny_package(tmp_path / "package"))
     image = film(np.random.default_rng(0), 64, 64)
@@ -41,5 +42,7 @@ def test_a_study_that_is_complete_while_its_film_is_scored_does_not_decode_it_ag
     pipeline.work()  # another worker scores the study meanwhile
     assert decoded == [instance]
     queue.finish_many([(of_the_image, outcome)])
+    pipeline.work()  # at once, not after its wait
+    assert decoded == [instance]
     with ledger.read() as connection:
         assert predictions.latest(connection, str(image.StudyInstanceUID))

@@ -14,8 +14,9 @@ from orthanc_al.methods.urgency import Targets
 from orthanc_al.observe import Clock, now
 from orthanc_al.pipeline import Step
 from orthanc_al.score.champions import Champions
+from orthanc_al.score.image_stage import ScoreImageStage
 from orthanc_al.score.match import ModelUse
-from orthanc_al.score.stage import ScoreImageStage, ScoreStage
+from orthanc_al.score.stage import ScoreStage
 from orthanc_al.spool import Spool
 from orthanc_al.triage.stage import TriageStage
 

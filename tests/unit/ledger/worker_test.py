@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Sequence
 
 import pytest
 from sqlalchemy.exc import OperationalError
@@ -10,7 +11,7 @@ from orthanc_al.errors import OrthancError, UndecodableError
 from orthanc_al.ledger import Job, Ledger, Outcome, Worker, WorkQueue, enqueue
 from orthanc_al.ledger.waiting import counts
 from orthanc_al.pipeline import SCORING_STEPS, Step
-from tests.contract.work_batches_test import arrive
+from tests.support.arriving import arrive
 from tests.support.one_by_one import OneByOne
 
 
@@ -151,6 +152,40 @@ def test_a_whole_batch_that_the_ledger_could_not_take_is_given_back_as_soon_as_i
     assert _counts(ledger) == {("arrive", "running"): 2, ("arrive", "ready"): 1}
     assert not worker.run_once()
     assert _counts(ledger) == {("arrive", "ready"): 3}
+
+
+class _AtOnce(_Stage):
+    """Does the jobs of a batch together."""
+
+    def run_all(self, jobs: Sequence[Job]) -> list[Outcome]:
+        self.seen.append("+".join(job.subject for job in jobs))
+        if isinstance(self.result, Exception):
+            raise self.result
+        return [self.result] * len(jobs)
+
+
+def test_a_stage_that_can_does_a_batch_at_once_and_what_is_alone_by_itself(ledger: Ledger) -> None:
+    stage = _AtOnce(Outcome("duplicate"))
+    worker = _crew_of_three(ledger, stage)
+    assert worker.run_once()
+    arrive(ledger, "d")
+    assert worker.run_once()
+    assert stage.seen == ["a+b+c", "d"]
+    assert not _counts(ledger)
+
+
+def test_where_a_batch_fails_each_of_it_is_done_by_itself_and_meets_its_own_error(ledger: Ledger) -> None:
+    class Poor(_AtOnce):
+        def run(self, job: Job) -> Outcome:
+            self.seen.append(job.subject)
+            if job.subject == "b":
+                raise UndecodableError("no pixels")
+            return Outcome("duplicate")
+
+    stage = Poor(ZeroDivisionError("slip"))
+    assert _crew_of_three(ledger, stage).run_once()
+    assert stage.seen == ["a+b+c", "a", "b", "c"]
+    assert _counts(ledger) == {("arrive", "quarantined"): 1}
 
 
 def test_a_batch_that_takes_long_holds_its_lease(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:

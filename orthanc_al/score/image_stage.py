@@ -1,0 +1,116 @@
+"""The step ``score_image``: what the champions say of images as they arrive."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from sqlalchemy import Connection
+
+from orthanc_al.errors import InstanceError
+from orthanc_al.ledger import Job, Ledger, Outcome, haste, instances, predictions, waiting
+from orthanc_al.ledger.predictions import ScoredImage
+from orthanc_al.observe import logger, now
+from orthanc_al.pipeline import Step
+from orthanc_al.score.aggregate import looks_urgent
+from orthanc_al.score.champions import Champions, SpooledImage
+from orthanc_al.score.match import ModelUse, is_eager
+
+_PIXEL_STEPS: Final = (Step.SCORE_IMAGE, Step.SCORE)
+_HEAD_START: Final = 900.0
+"""Seconds that a study goes ahead of others once one of its images looks urgent, the default target of the
+highest tier: what waits longer than that is not overtaken."""
+
+_log = logger("score")
+
+
+@dataclass(slots=True)
+class _Found:
+    """What the models say of an image, or why none can."""
+
+    image: SpooledImage
+    scored: list[ScoredImage] = field(default_factory=list)
+    error: InstanceError | None = None
+    urgent: bool = False
+
+    @property
+    def study(self) -> str:
+        return self.image.known.instance.study_instance_uid or ""
+
+
+class ScoreImageStage:
+    """Scores images as they arrive: those of `EAGER` modalities, and slices."""
+
+    def __init__(self, ledger: Ledger, scorer: Champions) -> None:
+        self._ledger = ledger
+        self._scorer = scorer
+
+    def run(self, job: Job) -> Outcome:
+        """Score the instance that is the job's subject; outcome scored, later or unusable."""
+        return self.run_all([job])[0]
+
+    def run_all(self, jobs: Sequence[Job]) -> list[Outcome]:
+        """Score the instances that are the jobs' subjects, whose frames run through a network together."""
+        with self._ledger.read() as connection:
+            known = instances.get_all(connection, [job.subject for job in jobs])
+        found = {one.instance.id: _Found(self._scorer.image(one)) for one in known if one.kind == "image"}
+        for use in self._scorer.uses:
+            self._score(use, [one for one in found.values() if one.error is None])
+        urgent = {one.study for one in found.values() if one.urgent}
+        told: set[str] = set()
+        return [_outcome(found.get(job.subject), urgent, told) for job in jobs]
+
+    def _score(self, use: ModelUse, found: Sequence[_Found]) -> None:
+        """Add what one model says."""
+        model = self._scorer.champion(use)
+        if model is None:
+            return
+        eager = []
+        for one in found:
+            try:
+                if (
+                    is_eager(one.image.known.instance.modality or "", model.package.manifest)
+                    and self._scorer.no_match(use, model, one.image) is None
+                ):
+                    eager.append(one)
+            except InstanceError as error:
+                one.error = error
+        for one, made in zip(eager, self._scorer.score([one.image for one in eager], model), strict=True):
+            if isinstance(made, InstanceError):
+                one.error = made
+            elif isinstance(made, Exception):
+                raise made
+            else:
+                one.scored += made
+                one.urgent |= looks_urgent([image.score for image in made], model.package)
+
+
+def _outcome(found: _Found | None, urgent: Collection[str], told: set[str]) -> Outcome:
+    """Return what is to be written of one image.
+
+    Parameters
+    ----------
+    urgent
+        Studies of which an image looks urgent.
+    told
+        Studies of which the queue has been told what this makes of its order.
+    """
+    if found is None:
+        return Outcome("later")
+    one, study = found, found.study
+
+    def write(connection: Connection) -> None:
+        if one.error is not None:
+            instances.mark_unusable(connection, one.image.known, str(one.error))
+        else:
+            predictions.put_image_scores(connection, one.scored)
+        if study in told:
+            return
+        if study in urgent:
+            haste.hasten(connection, _PIXEL_STEPS, study, _HEAD_START, now())
+        waiting.hurry(connection, Step.SCORE, study, now())  # it waits for its images
+        told.add(study)
+
+    if one.error is not None:
+        _log.info("image_unusable", instance=one.image.known.instance.id, reason=str(one.error))
+        return Outcome("unusable", write)
+    return Outcome("scored" if one.scored else "later", write)
