@@ -1,4 +1,4 @@
-"""The same network in half precision (IEEE 754 binary16): what a GPU computes at twice the speed or more.
+"""The same network in half precision (IEEE 754 binary16): for GPUs, which have units for it.
 
 Converted is what leads to the feature map. What follows it, pooling and head, stays as it is: sums in
 float32, and a head that is read and swapped as ever. Inputs and outputs keep their names and types.

@@ -129,6 +129,11 @@ def test_the_variant_is_a_candidate_that_names_its_parent(desk: Desk) -> None:
     assert (told["actor"], told["action"], told["subject"]) == ("dr-who", "model_converted", made.ref.digest)
 
 
+def test_the_distance_from_the_domain_is_told(tmp_path: Path) -> None:
+    said = json.loads(Desk(tmp_path, limit=0.5).say("fp16", "cxr", "--json").output)
+    assert 0.0 < said["figures"]["domain_worst"] < 0.1
+
+
 def test_made_again_it_is_the_same(desk: Desk) -> None:
     for _ in range(2):
         assert desk.say("fp16", "cxr", "1", "--anyway").exit_code == 0
@@ -262,6 +267,11 @@ def test_a_disk_that_takes_nothing_more_is_told_and_nothing_is_left(
     assert told in said
     assert "nothing was left there" in said
     assert list((desk.folder / "models" / "cxr").iterdir()) == []
+
+
+def test_a_file_where_the_folder_should_be_is_told(desk: Desk) -> None:
+    (desk.folder / "models").write_text("no folder")
+    assert "can't be written (" in desk.refused("cxr")
 
 
 def test_another_package_in_its_folder_is_left_alone(desk: Desk) -> None:
