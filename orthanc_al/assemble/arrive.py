@@ -1,6 +1,7 @@
 """The step ``arrive``: what a spooled instance is, from its header, and which study it belongs to."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -28,8 +29,7 @@ _CHUNK: Final = 1 << 20
 class _Arrived:
     """An instance that has been looked at."""
 
-    instance_id: str
-    received_at: float
+    known: KnownInstance
     header: Header
     kind: str
     reason: str | None
@@ -58,8 +58,21 @@ class ArriveStage:
 
         Outcome image, other, report, duplicate, own or unusable.
         """
+        return self.run_all([job])[0]
+
+    def run_all(self, jobs: Sequence[Job]) -> list[Outcome]:
+        """Look at the instances that are the jobs' subjects."""
         with self._ledger.read() as connection:
-            known = instances.get(connection, job.subject)
+            known = {
+                one.instance.id: one for one in instances.get_all(connection, [job.subject for job in jobs])
+            }
+        looked_at = [self._look(job, known.get(job.subject)) for job in jobs]
+        with self._ledger.read() as connection:
+            judged = [one if isinstance(one, Outcome) else _judged(connection, one) for one in looked_at]
+        return [one if isinstance(one, Outcome) else self._outcome(*one) for one in judged]
+
+    def _look(self, job: Job, known: KnownInstance | None) -> _Arrived | Outcome:
+        """Return what the file says; an outcome where it says nothing that counts."""
         if known is None:
             raise SpoolFileError(f"The ledger has no instance {job.subject}; `orthanc-al doctor` rebuilds it")
         if known.kind == "own":
@@ -68,20 +81,15 @@ class ArriveStage:
             header = header_of(read_header(self._spool.path(job.subject)))
         except NotAnInstanceError as error:
             return self._unusable(known, str(error))
-        arrived = self._arrived(known, header)
-        subjects = dict.fromkeys((Step.ASSEMBLE,), header.study_instance_uid)
-        return Outcome(arrived.kind, lambda connection: self._write(connection, arrived), subjects)
-
-    def _arrived(self, known: KnownInstance, header: Header) -> _Arrived:
-        sha256 = self._sha256(known.instance.id)
         kind, reason = kind_of(header)
-        arrived = _Arrived(known.instance.id, known.instance.received_at, header, kind, reason, sha256)
-        with self._ledger.read() as connection:
-            arrived = _beside_twins(connection, arrived)
-            twins = _twins(connection, arrived) if arrived.changed else []
-        same = next((twin for twin in twins if self._is_written_anew(known, twin)), None)
-        # With the other's digest: what is the same shall count as the same from here on.
-        return replace(arrived, sha256=same.instance.sha256 or sha256) if same else arrived
+        return _Arrived(known, header, kind, reason, self._sha256(job.subject))
+
+    def _outcome(self, arrived: _Arrived, twins: Sequence[KnownInstance]) -> Outcome:
+        same = next((twin for twin in twins if self._is_written_anew(arrived.known, twin)), None)
+        if same is not None:  # with the other's digest: what is the same shall count as the same from here on
+            arrived = replace(arrived, sha256=same.instance.sha256 or arrived.sha256)
+        subjects = {Step.ASSEMBLE: arrived.header.study_instance_uid}
+        return Outcome(arrived.kind, lambda connection: self._write(connection, arrived), subjects)
 
     def _is_written_anew(self, one: KnownInstance, other: KnownInstance) -> bool:
         """Whether both say the same and one came by Orthanc, which writes anew what it receives."""
@@ -91,12 +99,12 @@ class ArriveStage:
 
     def _write(self, connection: Connection, arrived: _Arrived) -> None:
         # Once more, under the lock: another worker may have looked at its twin at the same time.
-        arrived = _beside_twins(connection, arrived)
-        before = instances.get(connection, arrived.instance_id)
+        arrived, _ = _judged(connection, arrived)
+        before = instances.get(connection, arrived.known.instance.id)
         first_time = before is not None and before.kind is None
         instances.set_header(
             connection,
-            arrived.instance_id,
+            arrived.known.instance.id,
             kind=arrived.kind,
             study_instance_uid=arrived.header.study_instance_uid,
             series_instance_uid=arrived.header.series_instance_uid or None,
@@ -113,14 +121,16 @@ class ArriveStage:
     def _join_study(self, connection: Connection, arrived: _Arrived) -> None:
         header = arrived.header
         before = studies.get(connection, header.study_instance_uid)
+        received_at = arrived.known.instance.received_at
+        patient, without_issuer = _patient(connection, header)
         study = studies.arrive(
             connection,
             header,
-            _patient(connection, header),
-            arrived.received_at,
-            unscored_read_by(arrived.received_at, header.priority, self._targets),
+            patient,
+            received_at,
+            unscored_read_by(received_at, header.priority, self._targets),
             image=arrived.kind == "image",
-            key_without_issuer=_patient(connection, replace(header, issuer="")),
+            key_without_issuer=without_issuer,
         )
         if study.reason == studies.TWO_PATIENTS and (before is None or before.reason != study.reason):
             _log.warning("two_patients_in_one_study", study=study.study_instance_uid)
@@ -150,16 +160,15 @@ class ArriveStage:
         return digest.hexdigest()
 
 
-def _beside_twins(connection: Connection, arrived: _Arrived) -> _Arrived:
-    """Return what an instance is, given the others that have its SOP Instance UID."""
+def _judged(connection: Connection, arrived: _Arrived) -> tuple[_Arrived, list[KnownInstance]]:
+    """Return what an instance is, given the others of its SOP Instance UID, and those of other bytes."""
     if arrived.kind == "own":
-        return arrived
+        return arrived, []
     twins = _twins(connection, arrived)
     if any(twin.instance.sha256 == arrived.sha256 for twin in twins):
-        return replace(
-            arrived, kind="duplicate", reason="the same instance with the same bytes is here already"
-        )
-    return replace(arrived, changed=bool(twins))
+        reason = "the same instance with the same bytes is here already"
+        return replace(arrived, kind="duplicate", reason=reason), []
+    return replace(arrived, changed=bool(twins)), twins
 
 
 def _twins(connection: Connection, arrived: _Arrived) -> list[KnownInstance]:
@@ -167,15 +176,22 @@ def _twins(connection: Connection, arrived: _Arrived) -> list[KnownInstance]:
     return [
         twin
         for twin in instances.of_sop(connection, arrived.header.sop_instance_uid)
-        if twin.instance.id != arrived.instance_id
+        if twin.instance.id != arrived.known.instance.id
         and twin.instance.sha256 is not None
         and twin.kind not in ("own", "duplicate")
     ]
 
 
-def _patient(connection: Connection, header: Header) -> str:
-    """Return the patient's key; one without an ID is a patient of her own, known by her study."""
+def _patient(connection: Connection, header: Header) -> tuple[str, str]:
+    """Return the patient's key, and as it would be if the instance named no issuer of the ID.
+
+    A patient without an ID is one of her own, known by her study.
+    """
     salt = facts.patient_salt(connection)
-    if header.patient_id:
-        return patients.resolve(connection, patient_key(salt, header.patient_id, header.issuer))
-    return patient_key(salt, "", header.study_instance_uid)
+    if not header.patient_id:
+        alone = patient_key(salt, "", header.study_instance_uid)
+        return alone, alone
+    key = patients.resolve(connection, patient_key(salt, header.patient_id, header.issuer))
+    if not header.issuer:
+        return key, key
+    return key, patients.resolve(connection, patient_key(salt, header.patient_id, ""))

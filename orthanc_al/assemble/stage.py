@@ -53,11 +53,10 @@ class AssembleStage:
     @staticmethod
     def _evidence(connection: Connection, study: Study, time: float) -> Evidence:
         uid = study.study_instance_uid
-        here = [one for one in instances.of_study(connection, uid) if one.kind not in _IGNORED]
         return Evidence(
             revision=study.revision,
             completed_revision=studies.completed_revision(connection, uid),
-            instances=len({one.instance.sop_instance_uid for one in here}),
+            instances=instances.count_of_study(connection, uid, _IGNORED),
             expected=studies.expected_instances(connection, uid),
             last_received_at=study.last_received_at,
             now=time,

@@ -37,8 +37,10 @@ def frame_attributes(dataset: Dataset, index: int) -> Dataset:
         if keyword in dataset:
             found[keyword] = dataset[keyword]
     for group in (_item(dataset, "SharedFunctionalGroupsSequence", 0), _own_group(dataset, index)):
+        if group is None:
+            continue
         for macro, keywords in _MACROS.items():
-            item = Dataset() if group is None else _item(group, macro, 0) or Dataset()
+            item = _item(group, macro, 0) or Dataset()
             for keyword in keywords:
                 if keyword in item:
                     found[keyword] = item[keyword]

@@ -47,5 +47,8 @@ def scoring_paused(connection: Connection) -> bool:
 
 
 def _once(connection: Connection, name: str) -> str:
+    made = get(connection, name)
+    if made is not None:
+        return made
     upsert(connection, facts, {"name": name, "value": secrets.token_hex(32)}, ["name"])
     return str(connection.execute(select(facts.c.value).where(facts.c.name == name)).scalar_one())

@@ -1,10 +1,10 @@
 """What came in: one row a receive event, with its deliveries and its first job."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, select, update
+from sqlalchemy import ColumnElement, Connection, Row, func, select, update
 
 from orthanc_al.domain import Instance, Origin, OriginKind
 from orthanc_al.ledger.engine import RINGS, upsert
@@ -120,6 +120,15 @@ def get_all(connection: Connection, ids: Sequence[str]) -> list[KnownInstance]:
 def of_study(connection: Connection, study_instance_uid: str) -> list[KnownInstance]:
     """Return a study's instances that have been looked at, in the order of their arrival."""
     return _in_order(connection, instances.c.study_instance_uid == study_instance_uid)
+
+
+def count_of_study(connection: Connection, study_instance_uid: str, but: Collection[str]) -> int:
+    """Return how many distinct instances of a study have been looked at, but for those of some kinds."""
+    different = func.count(instances.c.sop_instance_uid.distinct())
+    query = select(different).where(
+        instances.c.study_instance_uid == study_instance_uid, instances.c.kind.not_in(but)
+    )
+    return int(connection.execute(query).scalar_one())
 
 
 def of_sop(connection: Connection, sop_instance_uid: str) -> list[KnownInstance]:

@@ -83,16 +83,15 @@ def arrive(
     uid = header.study_instance_uid
     row = connection.execute(_query(uid).with_for_update()).mappings().first()
     if row is None:
-        connection.execute(
-            insert(studies).values(**_new(header, patient_key, received_at, read_by, image=image))
-        )
-    else:
-        reopened = _reopened(row, received_at, read_by) if image else {}
-        changes = reopened | _filled(row, header, image=image)
-        changes |= _patient(row, header, patient_key, key_without_issuer, image=image)
-        if changes:
-            connection.execute(update(studies).where(studies.c.study_instance_uid == uid).values(**changes))
-    return _study(connection.execute(_query(uid)).mappings().one())
+        made = _new(header, patient_key, received_at, read_by, image=image)
+        connection.execute(insert(studies).values(**made))
+        return _study({"reason": None, **made})
+    changes = _reopened(row, received_at, read_by) if image else {}
+    changes |= _filled(row, header, image=image)
+    changes |= _patient(row, header, patient_key, key_without_issuer, image=image)
+    if changes:
+        connection.execute(update(studies).where(studies.c.study_instance_uid == uid).values(**changes))
+    return _study({**row, **changes})
 
 
 def completed_revision(connection: Connection, study_instance_uid: str) -> int | None:
@@ -301,7 +300,7 @@ def _query(study_instance_uid: str) -> Select[Any]:
     return select(studies).where(studies.c.study_instance_uid == study_instance_uid)
 
 
-def _study(row: RowMapping) -> Study:
+def _study(row: Mapping[Any, Any]) -> Study:
     return Study(
         study_instance_uid=row["study_instance_uid"],
         patient_key=row["patient_key"],
