@@ -153,8 +153,8 @@ class Listener:
         """Take nothing new; what was acknowledged is safe."""
         for acceptor in self._acceptors:
             acceptor.stop()
-        self._spool.stop_preparing()
         self._recorder.stop()
+        self._spool.stop_preparing()
 
     def _on_requested(self, event: Any) -> None:
         association = event.assoc

@@ -89,6 +89,13 @@ def _spool_and_ledger(settings: Settings, ledger: Ledger) -> Iterator[Finding]:
         else fine("spool", f"{len(files)} file(s), all in the ledger")
     )
     yield _none_of("files damaged", sorted(unreadable), "restore them from a copy: they were acknowledged")
+    waiting, damaged = spool.to_be_taken_up()
+    yield _none_of("files not in their place", waiting, "start the service again: it moves them there")
+    yield _none_of(
+        "prepared files damaged",
+        damaged,
+        "each may have been acknowledged: have its study sent again, then remove it from ready/",
+    )
     missing = {id_ for id_ in rows - files if id_ not in spool}
     # Cleaning takes the file before it says so in the row.
     with ledger.read() as connection:

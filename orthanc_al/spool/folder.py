@@ -17,7 +17,7 @@ from orthanc_al.errors import DiskFullError, SpoolFileError, StorageError
 from orthanc_al.observe import now
 from orthanc_al.spool import part10
 from orthanc_al.spool.disk import fsync_folder
-from orthanc_al.spool.prepared import SUFFIX, PreparedFiles, take_up
+from orthanc_al.spool.prepared import SUFFIX, PreparedFiles, take_up, waiting
 from orthanc_al.spool.writer import SpoolWriter
 
 _ID: Final = re.compile(r"[0-9a-f]{32}")
@@ -89,6 +89,7 @@ class Spool:
         Of one process, the listener. Only for file systems on which a rename is all or nothing after a power
         cut (ext4, XFS, btrfs, ZFS). 0: none.
         """
+        self.stop_preparing()
         if count:
             self._prepared = PreparedFiles(self._ready, count)
             self._prepared.start()
@@ -103,8 +104,23 @@ class Spool:
         """Bring files to their places whose move a power cut or a kill undid; return how many that were.
 
         To be called before anybody asks for an instance.
+
+        Raises
+        ------
+        StorageError
+            The disk does not let us.
         """
         return take_up(self._ready, self.path)
+
+    def to_be_taken_up(self) -> tuple[list[str], list[str]]:
+        """Return the ids of files that `take_up_prepared` would move, and of those that it found damaged.
+
+        Raises
+        ------
+        StorageError
+            The folder can't be read.
+        """
+        return waiting(self._ready)
 
     def open_writer(
         self,
@@ -213,7 +229,8 @@ class Spool:
 
     def __contains__(self, instance_id: str) -> bool:
         # After a power cut that of an acknowledged one may be where it was prepared, until it is taken up.
-        return self.path(instance_id).is_file() or (self._ready / f"{instance_id}{SUFFIX}").is_file()
+        # There first: it moves from there to its own place.
+        return self._prepared_path(instance_id).is_file() or self.path(instance_id).is_file()
 
     def ids(self) -> Iterator[str]:
         """Yield the id of each file, in no order."""
@@ -223,7 +240,12 @@ class Spool:
 
     def remove(self, instance_id: str) -> None:
         """Remove a file; where there is none, nothing happens."""
-        self.path(instance_id).unlink(missing_ok=True)
+        path = self.path(instance_id)
+        self._prepared_path(instance_id).unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+
+    def _prepared_path(self, instance_id: str) -> Path:
+        return self._ready / f"{instance_id}{SUFFIX}"
 
     def remove_stale_parts(self) -> int:
         """Remove what interrupted writers left behind; return how many files that were.

@@ -8,6 +8,7 @@ import json
 import struct
 import zlib
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any, BinaryIO, Final
 
 from orthanc_al.domain import Instance, Origin
@@ -28,6 +29,7 @@ _PRIVATE_CREATOR: Final = 0x0100
 _PRIVATE: Final = 0x0102
 _BLANK_SEAL: Final = " " * 25  # size and CRC-32 in hexadecimal digits, once they are known
 _CHUNK: Final = 1 << 20
+_LARGEST_HEAD: Final = 1 << 20  # far more than AE titles, UIDs and what is private take
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +137,16 @@ def seal(head: bytes, size: int, crc: int) -> tuple[int, bytes]:
     return head.rindex(_BLANK_SEAL.encode()), _seal(size, crc)
 
 
-def is_whole(file: BinaryIO) -> bool:
-    """Whether a file bears a seal and is what the seal was made for, byte by byte.
+class Seal(Enum):
+    """What a file's seal says of it."""
+
+    NONE = auto()  # it has none, or none yet
+    HOLDS = auto()
+    BROKEN = auto()
+
+
+def seal_of(file: BinaryIO) -> Seal:
+    """Return whether a file is what its seal was made for, byte by byte.
 
     Parameters
     ----------
@@ -145,16 +155,21 @@ def is_whole(file: BinaryIO) -> bool:
     """
     try:
         head = file.read(144)
-        head += file.read(meta_length(head) - len(head))
-        elements, offset = _elements(head)
+        length = meta_length(head)
+        if length > _LARGEST_HEAD:
+            return Seal.NONE
+        head += file.read(length - len(head))
+        elements, _ = _elements(head)
         told = json.loads(elements[_PRIVATE].rstrip(b"\0 "))["seal"].encode()
         place, blank = head.rindex(told), _BLANK_SEAL.encode()
-    except (SpoolFileError, KeyError, ValueError, TypeError, AttributeError, struct.error):
-        return False
+    except (SpoolFileError, KeyError, ValueError, TypeError, AttributeError, RecursionError, struct.error):
+        return Seal.NONE
+    if told == blank:
+        return Seal.NONE
     crc, size = zlib.crc32(head[:place] + blank + head[place + len(blank) :]), 0
     while chunk := file.read(_CHUNK):
         crc, size = zlib.crc32(chunk, crc), size + len(chunk)
-    return told == _seal(size, crc) and offset == len(head)
+    return Seal.HOLDS if told == _seal(size, crc) else Seal.BROKEN
 
 
 def _seal(size: int, crc: int) -> bytes:

@@ -13,7 +13,7 @@ from typing import Final, Self
 from orthanc_al.domain import Instance, Origin
 from orthanc_al.errors import DiskFullError, StorageError
 from orthanc_al.spool import part10
-from orthanc_al.spool.disk import begin_to_write, fsync_folder
+from orthanc_al.spool.disk import begin_to_write, fsync_folder, remove_and_close
 from orthanc_al.spool.prepared import PreparedFile
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -120,11 +120,11 @@ class SpoolWriter:
             with _disk_errors(self._instance.id):
                 if self._crc is not None:
                     place, seal = part10.seal(self._head, self._size, self._crc)
-                    os.pwrite(self._file, seal, place)
+                    os.lseek(self._file, place, os.SEEK_SET)
+                    self._write(memoryview(seal))
                 os.fsync(self._file)
                 self._rename()
-                os.close(self._file)  # and with it the lock of a prepared one, which has its own name now
-                self._file = -1
+                self._close()  # and with it goes the lock of a prepared one, which has its own name now
                 if self._crc is None:
                     fsync_folder(self._path.parent)
         except StorageError:
@@ -138,11 +138,12 @@ class SpoolWriter:
         if self._done:
             return
         self._done = True
-        if self._name is not None:
-            self._name.unlink(missing_ok=True)
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        handle, self._file = self._file, -1
+        remove_and_close(self._name, handle)
+
+    def _close(self) -> None:
+        handle, self._file = self._file, -1  # not closed twice: the number may be another thread's by then
+        os.close(handle)
 
     def _rename(self) -> None:
         assert self._name is not None

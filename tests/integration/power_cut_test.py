@@ -11,15 +11,16 @@ import os
 import signal
 import struct
 import subprocess
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
 from orthanc_al.domain import Origin
-from orthanc_al.spool import Spool
+from orthanc_al.spool import Spool, part10
 
 _SHUTDOWN: Final = 0x8004587D  # EXT4_IOC_SHUTDOWN, _IOR('X', 125, __u32)
 _NO_LOG_FLUSH: Final = 2
@@ -108,7 +109,7 @@ def test_this_power_cut_takes_what_was_not_made_durable(disk: _Disk, monkeypatch
 
 
 def test_a_prepared_file_outlives_a_power_cut_that_takes_its_move(disk: _Disk) -> None:
-    kept = _stored_by_another(disk, durably=True)
+    kept = _stored_by_another(disk)
     disk.cut_the_power()
     after = Spool(disk.mounted / "spool", 0)
     found = _found(after)
@@ -116,38 +117,65 @@ def test_a_prepared_file_outlives_a_power_cut_that_takes_its_move(disk: _Disk) -
     assert all(one in after for one in kept)
     assert after.take_up_prepared() == len(kept) - len(found)
     assert _found(after) == kept
-    assert list((after.folder / "ready").iterdir()) == []
+    assert list((after.folder / "ready").glob("*.ready")) == []
     disk.cut_the_power()
     assert _found(Spool(disk.mounted / "spool", 0)) == kept
 
 
-def test_a_seal_without_its_bytes_proves_nothing(disk: _Disk) -> None:
-    _stored_by_another(disk, durably=False)
+def test_a_seal_whose_bytes_the_cut_took_proves_nothing(disk: _Disk) -> None:
+    name, length = _sealed_alone_by_another(disk)
     disk.cut_the_power()
     after = Spool(disk.mounted / "spool", 0)
+    assert (
+        after.folder / "ready" / f"{name}.ready"
+    ).stat().st_size == length  # seal and length are there, the data set is not
     assert after.take_up_prepared() == 0
     assert _found(after) == {}
+    assert after.to_be_taken_up() == ([], [name])  # kept: nobody can tell whether it was acknowledged
 
 
-def _stored_by_another(disk: _Disk, *, durably: bool) -> dict[str, bytes]:
+def _stored_by_another(disk: _Disk) -> dict[str, bytes]:
     """Have a process store files of the spool and go down without a last word; return what it stored."""
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
-    process = context.Process(target=_store_and_die, args=(disk.mounted / "spool", there, durably))
-    process.start()
-    stored: dict[str, bytes] = {name: _data(number) for name, number in here.recv()}
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
+    stored: dict[str, bytes] = {name: _data(number) for name, number in _from_another(disk, _store_and_die)}
     return stored
 
 
-def _store_and_die(folder: Path, there: Connection, durably: bool) -> None:
+def _sealed_alone_by_another(disk: _Disk) -> tuple[str, int]:
+    """Have a process make durable a file's head and length, and go down; return its id and length."""
+    [sealed] = _from_another(disk, _seal_and_die)
+    return sealed
+
+
+def _from_another(disk: _Disk, work: Callable[[Path, Connection], None]) -> Any:
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=work, args=(disk.mounted / "spool", there))
+    process.start()
+    told = here.recv()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    return told
+
+
+def _store_and_die(folder: Path, there: Connection) -> None:
     spool = Spool(folder, 0)
     spool.prepare(64)  # so many that no more are made meanwhile: that would make moves durable
-    if not durably:
-        os.fsync = lambda _: None
     unfinished = spool.open_writer(_CT, "1.2.99", _EXPLICIT, _ORIGIN)
     unfinished.write(bytes(500_000))
     os.fsync(unfinished._file)  # its bytes are on the disk, and no seal is
     there.send([(_store(spool, number), number) for number in (120, *range(1, 13))])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _seal_and_die(folder: Path, there: Connection) -> None:
+    """Do what a disk may do to a file whose fsync did not end: the head first, the rest not at all."""
+    spool = Spool(folder, 0)
+    spool.prepare(64)
+    writer = spool.open_writer(_CT, "1.2.5", _EXPLICIT, _ORIGIN)
+    head = writer._head
+    place, seal = part10.seal(head, len(_data(5)), zlib.crc32(_data(5), zlib.crc32(head)))
+    os.pwrite(writer._file, seal, place)
+    os.ftruncate(writer._file, len(head) + len(_data(5)))
+    os.fsync(writer._file)
+    there.send([(writer.instance_id, len(head) + len(_data(5)))])
     os.kill(os.getpid(), signal.SIGKILL)

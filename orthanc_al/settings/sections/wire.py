@@ -87,7 +87,7 @@ class Storage(Section):
     training_cache: Path = Path("var/training")
     min_free_gb: Annotated[float, Field(ge=0)] = 5
     keep_days: Annotated[float, Field(ge=0)] = 7
-    prepared_files: Annotated[int, Field(ge=0, le=1024)] = 64
+    prepared_files: Annotated[int, Field(ge=0, le=256)] = 64
 
     @field_validator("ledger")
     @classmethod

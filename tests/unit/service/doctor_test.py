@@ -64,6 +64,23 @@ def test_a_file_that_is_gone_cut_short_or_damaged_is_told(
         assert one in found[f"files {subject}"]
 
 
+def test_what_a_power_cut_left_where_it_was_prepared_is_told_and_is_not_missing(
+    settings: Settings, spool: Spool, ledger: Ledger
+) -> None:
+    spool.prepare(4)
+    left, damaged = _received(spool, ledger), _received(spool, ledger)
+    spool.stop_preparing()
+    for name in (left, damaged):
+        spool.path(name).rename(spool.folder / "ready" / f"{name}.ready")
+    os.truncate(spool.folder / "ready" / f"{damaged}.ready", 5000)
+    [found] = _problems(settings)
+    assert (found.subject, left in found.text) == ("files not in their place", True)
+    spool.take_up_prepared()
+    found = {one.subject: one.text for one in _problems(settings)}
+    assert found.keys() == {"prepared files damaged", "files missing"}
+    assert all(damaged in text for text in found.values())
+
+
 def test_cleaning_at_the_same_time_is_no_loss(
     settings: Settings, spool: Spool, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
