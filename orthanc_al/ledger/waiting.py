@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from sqlalchemy import Connection, delete, func, select, text, update
+from sqlalchemy import Connection, delete, exists, func, select, text, update
 
 from orthanc_al.ledger.engine import upsert
 from orthanc_al.ledger.schema import instances, jobs
@@ -60,13 +60,13 @@ def hurry(connection: Connection, step: Step, subject: str, time: float) -> None
 
 def is_in_first_try(connection: Connection, step: Step, study_instance_uid: str, time: float) -> bool:
     """Whether a worker has, or soon takes, instances of a study for a step at which they did not fail yet."""
+    same = (jobs.c.step == step.value, jobs.c.subject == instances.c.id)
+    waits = exists().where(WAITS, jobs.c.attempts == 0, *same)
+    runs = exists().where(jobs.c.state == "running", jobs.c.attempts == 1, jobs.c.lease_until > time, *same)
+    # From the study's instances to their jobs: the other way would look at all that wait.
     of_study = select(instances.c.id).where(instances.c.study_instance_uid == study_instance_uid)
-    same = (jobs.c.step == step.value, jobs.c.subject.in_(of_study))
-    waits = (WAITS, jobs.c.attempts == 0)
-    runs = (jobs.c.state == "running", jobs.c.attempts == 1, jobs.c.lease_until > time)
     return any(
-        connection.execute(select(jobs.c.id).where(*state, *same).limit(1)).first() is not None
-        for state in (waits, runs)
+        connection.execute(of_study.where(there).limit(1)).first() is not None for there in (waits, runs)
     )
 
 

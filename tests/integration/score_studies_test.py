@@ -116,6 +116,20 @@ def test_a_late_image_reopens_the_study_and_is_scored(pipeline: Pipeline, tmp_pa
         assert predictions.latest(connection, uid)[0].images == 2
 
 
+def test_an_instance_that_came_twice_and_is_looked_at_in_one_batch_is_one_image(
+    pipeline: Pipeline, tmp_path: Path, grey
+):
+    path = tmp_path / "film.dcm"
+    wrap(grey, 1).save_as(path, enforce_file_format=True)
+    ids = [pipeline.receive(path) for _ in range(2)]
+    assert pipeline.worker.run_once()
+    with pipeline.ledger.read() as connection:
+        assert sorted(instances.get(connection, one).kind for one in ids) == ["duplicate", "image"]
+    _settle(pipeline)
+    study = _study(pipeline, str(wrap(grey, 1).StudyInstanceUID))
+    assert (study.revision, study.state) == (1, StudyState.SCORED)
+
+
 def test_the_same_instance_again_changes_nothing(pipeline: Pipeline, tmp_path: Path, grey):
     path = tmp_path / "film.dcm"
     wrap(grey, 1).save_as(path, enforce_file_format=True)
