@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 
 from orthanc_al.assemble.completion import Evidence, decide, quiet_seconds_for
 from orthanc_al.domain import Study
-from orthanc_al.ledger import Job, Ledger, Outcome, associations, instances, studies
+from orthanc_al.ledger import Job, Ledger, Outcome, associations, instances, studies, waiting
 from orthanc_al.observe import Clock, now
 from orthanc_al.pipeline import Step
 
@@ -39,7 +39,10 @@ class AssembleStage:
             if study is None:
                 return Outcome("unchanged")
             evidence = self._evidence(connection, study, time)
-        decision = decide(evidence, quiet_seconds_for(study.modality, self._quiet_seconds))
+            decision = decide(evidence, quiet_seconds_for(study.modality, self._quiet_seconds))
+            in_hand = decision.outcome == "complete" and waiting.is_in_first_try(
+                connection, Step.SCORE_IMAGE, job.subject, time
+            )
         if decision.outcome == "waiting":
             return Outcome("waiting", run_at={Step.ASSEMBLE: decision.look_again_at})
         if decision.outcome == "unchanged":
@@ -48,7 +51,9 @@ class AssembleStage:
         def write(connection: Connection) -> None:
             studies.complete(connection, study, decision.evidence, time)
 
-        return Outcome("complete", write)
+        # With its images scored it keeps the place of its arrival: before the images of what came later.
+        run_at = {} if in_hand else {Step.SCORE: min(study.last_received_at, time)}
+        return Outcome("complete", write, run_at=run_at)
 
     @staticmethod
     def _evidence(connection: Connection, study: Study, time: float) -> Evidence:

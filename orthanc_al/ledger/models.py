@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, RowMapping, insert, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, insert, select, update
 
 from orthanc_al.domain import ModelRef
 from orthanc_al.errors import ModelError, PackageRefusedError
@@ -21,6 +21,25 @@ CONVERTED: Final = "converted"
 """Origin of a package that is its parent at another precision: head and thresholds are the parent's."""
 
 _INSTALLER: Final = "configuration"
+
+_LIVE: Final = (
+    select(promotions.c.digest)
+    .where(promotions.c.model_name == bindparam("name"))
+    .order_by(promotions.c.id.desc())
+    .limit(1)
+)
+# Asked for with each image and each study: to make a statement costs more than to run it.
+_CHAMPION: Final = select(models).where(models.c.digest == _LIVE.scalar_subquery())
+_CANDIDATE: Final = (
+    select(models)
+    .where(
+        models.c.name == bindparam("name"),
+        models.c.state == "candidate",
+        models.c.parent == _LIVE.scalar_subquery(),
+    )
+    .order_by(models.c.created_at.desc())
+    .limit(1)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +84,14 @@ class Promotion:
 
 def champion(connection: Connection, name: str) -> RegisteredModel | None:
     """Return the live package of model ``name``, None where none was ever installed."""
-    digest = _champion_digest(connection, name)
-    return None if digest is None else get(connection, digest)
+    row = connection.execute(_CHAMPION, {"name": name}).mappings().first()
+    return None if row is None else _model(row)
+
+
+def candidate(connection: Connection, name: str) -> RegisteredModel | None:
+    """Return the newest candidate of model ``name`` that was made from its live package, None without one."""
+    row = connection.execute(_CANDIDATE, {"name": name}).mappings().first()
+    return None if row is None else _model(row)
 
 
 def live(connection: Connection, name: str) -> RegisteredModel:
@@ -273,13 +298,7 @@ def history(connection: Connection, name: str) -> list[Promotion]:
 
 
 def _champion_digest(connection: Connection, name: str) -> str | None:
-    last = (
-        select(promotions.c.digest)
-        .where(promotions.c.model_name == name)
-        .order_by(promotions.c.id.desc())
-        .limit(1)
-    )
-    found: Any = connection.execute(last).scalar_one_or_none()
+    found: Any = connection.execute(_LIVE, {"name": name}).scalar_one_or_none()
     return None if found is None else str(found)
 
 

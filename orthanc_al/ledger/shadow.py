@@ -147,15 +147,7 @@ class Seen:
 
 def in_shadow(connection: Connection, name: str) -> RegisteredModel | None:
     """Return the candidate of model ``name`` that scores beside its champion, None where there is none."""
-    live = models.champion(connection, name)
-    if live is None:
-        return None
-    waiting = [
-        model
-        for model in models.versions(connection, name)
-        if model.state == "candidate" and model.parent == live.ref.digest
-    ]
-    return max(waiting, key=lambda model: model.created_at, default=None)
+    return models.candidate(connection, name)
 
 
 def put(connection: Connection, scores: Sequence[ShadowScore]) -> None:
