@@ -12,6 +12,9 @@ from orthanc_al.pipeline import Step
 
 _IGNORED = frozenset({"own", "duplicate"})
 
+_IMAGES_WAIT = 1.0
+"""Seconds after which a study is looked at whose images are being scored, if none asked for it before."""
+
 
 class AssembleStage:
     """Completes studies.
@@ -39,10 +42,7 @@ class AssembleStage:
             if study is None:
                 return Outcome("unchanged")
             evidence = self._evidence(connection, study, time)
-            decision = decide(evidence, quiet_seconds_for(study.modality, self._quiet_seconds))
-            in_hand = decision.outcome == "complete" and waiting.is_in_first_try(
-                connection, Step.SCORE_IMAGE, job.subject, time
-            )
+        decision = decide(evidence, quiet_seconds_for(study.modality, self._quiet_seconds))
         if decision.outcome == "waiting":
             return Outcome("waiting", run_at={Step.ASSEMBLE: decision.look_again_at})
         if decision.outcome == "unchanged":
@@ -50,10 +50,11 @@ class AssembleStage:
 
         def write(connection: Connection) -> None:
             studies.complete(connection, study, decision.evidence, time)
+            if not waiting.is_in_first_try(connection, Step.SCORE_IMAGE, job.subject, time):
+                # It keeps the place of its arrival: before the images of what came later.
+                waiting.enqueue(connection, Step.SCORE, job.subject, min(study.last_received_at, time))
 
-        # With its images scored it keeps the place of its arrival: before the images of what came later.
-        run_at = {} if in_hand else {Step.SCORE: min(study.last_received_at, time)}
-        return Outcome("complete", write, run_at=run_at)
+        return Outcome("complete", write, run_at={Step.SCORE: time + _IMAGES_WAIT})
 
     @staticmethod
     def _evidence(connection: Connection, study: Study, time: float) -> Evidence:
