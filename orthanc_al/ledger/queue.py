@@ -7,7 +7,7 @@ its jobs.
 """
 
 import random
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -31,13 +31,14 @@ _FARTHEST: Final = 86400.0  # seconds; no lease and no wait is longer
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A claimed job; ``attempts`` counts this one."""
+    """A claimed job; ``attempts`` counts this one, ``run_at`` is when it could start."""
 
     id: int
     step: Step
     subject: str
     attempts: int
     owner: str
+    run_at: float = 0.0
 
 
 def _writes_nothing(_: Connection) -> None:
@@ -151,7 +152,7 @@ class WorkQueue:
             )
         )
         return [
-            Job(row["id"], Step(row["step"]), row["subject"], row["attempts"] + 1, self._owner)
+            Job(row["id"], Step(row["step"]), row["subject"], row["attempts"] + 1, self._owner, row["run_at"])
             for row in rows
         ]
 
@@ -190,7 +191,7 @@ class WorkQueue:
                     if not _is_the_jobs_own(error):
                         raise
                     refused.append((job, error))
-                    held.discard(job.id)
+                    held.pop(job.id, None)
                 else:
                     wanted |= {what: min(at, wanted.get(what, at)) for what, at in follows.items()}
             connection.execute(delete(jobs).where(jobs.c.id.in_(held)))
@@ -199,7 +200,7 @@ class WorkQueue:
         return Finished(following, refused)
 
     def _written(
-        self, connection: Connection, job: Job, outcome: Outcome, held: Collection[int]
+        self, connection: Connection, job: Job, outcome: Outcome, held: Mapping[int, float]
     ) -> dict[tuple[Step, str], float]:
         """Write an outcome, all of it or nothing; return what follows and when."""
         if job.id not in held:
@@ -210,6 +211,9 @@ class WorkQueue:
             (step, outcome.subjects.get(step, job.subject)): outcome.run_at.get(step, self._clock())
             for step in successors(job.step, outcome.name)
         }
+        same = job.step, job.subject
+        if same in follows and held[job.id] != job.run_at:  # it was hurried while it ran
+            follows[same] = self._clock()
         with connection.begin_nested():
             outcome.write(connection)
         return follows
@@ -248,9 +252,10 @@ class WorkQueue:
             jobs.c.lease_owner == self._owner,
         )
 
-    def _held_among(self, connection: Connection, held: Sequence[Job]) -> set[int]:
-        """Return the ids of the jobs that are still this worker's; none is lost while it may write."""
-        return set(connection.execute(select(jobs.c.id).where(self._ours(held))).scalars())
+    def _held_among(self, connection: Connection, held: Sequence[Job]) -> dict[int, float]:
+        """Return the jobs that are still this worker's, and their times; none is lost while it may write."""
+        rows = connection.execute(select(jobs.c.id, jobs.c.run_at).where(self._ours(held)))
+        return {row.id: row.run_at for row in rows}
 
     @staticmethod
     def _waiting_twin(connection: Connection, job: Job) -> bool:

@@ -50,12 +50,14 @@ def enqueue_all(connection: Connection, wanted: Mapping[tuple[Step, str], float]
 
 
 def hurry(connection: Connection, step: Step, subject: str, time: float) -> None:
-    """Have a job that waits for its time, or runs, be done now (again, where it runs); none: do nothing."""
+    """Have a job that waits for its time start now; none is made where there is none.
+
+    One that runs looks again at once where it would have looked later: its row's time is what says so when it
+    ends. What needs no second look gets none.
+    """
     same = (jobs.c.step == step.value, jobs.c.subject == subject)
-    for state in (WAITS, jobs.c.state == "running"):
-        if connection.execute(select(jobs.c.id).where(state, *same)).first() is not None:
-            enqueue(connection, step, subject, time)
-            return
+    for state in ((WAITS, jobs.c.run_at > time), (jobs.c.state == "running",)):
+        connection.execute(update(jobs).where(*state, *same).values(run_at=time))
 
 
 def is_in_first_try(connection: Connection, step: Step, study_instance_uid: str, time: float) -> bool:

@@ -43,6 +43,18 @@ def test_what_runs_is_done_again_at_once_though_it_meant_to_wait(ledger: Ledger)
     assert queue.claim({Step.SCORE}).subject == "1.2"
 
 
+def test_what_runs_and_needs_no_second_look_gets_none(ledger: Ledger) -> None:
+    clock = Clock()
+    queue = OneByOne(ledger, "a", clock=clock)
+    put(ledger, Step.SCORE, "1.2")
+    job = queue.claim({Step.SCORE})
+    hurry(ledger, clock.time)
+    assert OneByOne(ledger, "b", clock=clock).claim({Step.SCORE}) is None
+    queue.finish(job, Outcome("scored"))
+    with ledger.read() as connection:
+        assert waiting.counts(connection) == {("triage", "ready"): 1}
+
+
 def test_a_first_try_is_waited_for_and_no_later_one(ledger: Ledger) -> None:
     clock = Clock()
     queue = OneByOne(ledger, "a", 60.0, clock)
