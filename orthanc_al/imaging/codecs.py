@@ -188,6 +188,9 @@ def _reduced_jpeg_2000(source: bytes, reduction: int) -> NDArray[Any] | None:
     try:
         with Image.open(io.BytesIO(source), formats=("JPEG2000",)) as image:
             image.reduce = reduction  # type: ignore[method-assign, assignment]  # Pillow's documented way
+            # A codestream's reduced sides are rounded up (ITU-T T.800 B-15); Pillow rounds to the nearest,
+            # and then calls the data broken: 5 columns, halved twice, are 2 and not 1.
+            image._size = _whole(image.size, reduction)  # noqa: SLF001 - plugins' own
             image.load()
             decoded = np.asarray(image)
     except (OSError, Image.DecompressionBombError):  # what Pillow does not take may decode in full
@@ -200,6 +203,12 @@ def _reduced_jpeg_2000(source: bytes, reduction: int) -> NDArray[Any] | None:
         return plain
     signed = plain.astype(np.int32) - (1 << (header.precision - 1))
     return signed.astype(np.dtype(f"i{decoded.dtype.itemsize}"))
+
+
+def _whole(size: tuple[int, int], reduction: int) -> tuple[int, int]:
+    """Return a size with its sides rounded up to what can be halved ``reduction`` times."""
+    columns, rows = ((-(-side >> reduction)) << reduction for side in size)
+    return columns, rows
 
 
 def _in_container(decoded: NDArray[Any], runner: DecodeRunner) -> bytearray:

@@ -44,8 +44,8 @@ ENCODERS: dict[UID, Callable[[NDArray[Any]], bytes]] = {
     HTJ2KLossless: lambda film: bytes(imagecodecs.htj2k_encode(film)),
     JPEGBaseline8Bit: lambda film: bytes(imagecodecs.jpeg8_encode(film, level=95)),
 }
-SHORTER: Mapping[Decode, int] = {"half": 2688, "quarter": 2688, "auto": 4096}
-"""Shorter side of the films for each: below, ``quarter`` is ``half``, and ``auto`` ``quarter``."""
+SHORTER: Mapping[Decode, int] = {"half": 1216, "quarter": 2432, "auto": 4864}
+"""Shorter side of the films for each: the smallest whose sides are halved so often."""
 HALVINGS: Mapping[Decode, int] = {"half": 1, "quarter": 2, "auto": 3}
 """How often the sides of such a film are to be halved."""
 _GRAIN = 3.0  # standard deviation, of 255 grey values
@@ -138,11 +138,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--films", type=int, default=500)
+    parser.add_argument("--only", default="", help="a part of the names of the transfer syntaxes")
     options = parser.parse_args()
     shift = Shift()
     found: dict[tuple[str, Decode], list[float]] = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for syntax in ENCODERS:
+        for syntax in (syntax for syntax in ENCODERS if options.only in syntax.name):
             work = functools.partial(shift.of, syntax=syntax)
             every = pool.map(work, films(options.data, options.films))
             for moved in track(every, syntax.name, options.films):

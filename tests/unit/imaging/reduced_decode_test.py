@@ -51,8 +51,10 @@ def _frame(path: Path, wanted: Wanted):
         ("quarter", 9000, 2),
         ("auto", 9000, 3),
         ("auto", 2500, 2),
-        ("quarter", 1100, 1),
-        ("half", 1000, 0),
+        ("auto", 4864, 3),
+        ("auto", 4863, 2),
+        ("quarter", 2431, 1),
+        ("half", 1215, 0),
     ],
 )
 def test_enough_is_left_for_the_model_s_input(decode, shorter, halvings):
@@ -78,6 +80,22 @@ def test_a_reduced_frame_is_the_same_picture_and_smaller(film, tmp_path: Path, s
     difference = np.abs(frame.pixels.astype(int) - averaged)
     assert difference.mean() < 4
     assert difference.max() < 128  # an overshoot that wraps around would make white of black
+
+
+@pytest.mark.parametrize("encode", [_j2k, imagecodecs.htj2k_encode], ids=["JPEG 2000", "HTJ2K"])
+@pytest.mark.parametrize("decode", ["half", "quarter", "auto"])
+@pytest.mark.parametrize(("rows", "columns"), [(385, 321), (386, 326), (387, 323), (390, 333)])
+def test_sides_that_can_t_be_halved_evenly_are_rounded_up(
+    grey, tmp_path: Path, encode, decode, rows, columns
+):
+    film = cv2.resize(grey, (columns, rows), interpolation=cv2.INTER_CUBIC)
+    syntax = JPEG2000Lossless if encode is _j2k else HTJ2KLossless
+    path = _save(_compressed(wrap(film, 1), syntax, encode(film)), tmp_path / "film.dcm")
+    frame = _frame(path, Wanted(decode, 8))
+    factor = {"half": 2, "quarter": 4, "auto": 8}[decode]
+    assert frame.pixels.shape == (-(-rows // factor), -(-columns // factor))
+    averaged = cv2.resize(film, frame.pixels.shape[::-1], interpolation=cv2.INTER_AREA).astype(int)
+    assert np.abs(frame.pixels.astype(int) - averaged).mean() < 5
 
 
 def _htj2k(stored, bits: int) -> bytes:
