@@ -73,13 +73,19 @@ def files_in(folder: Path) -> list[Path]:
     Raises
     ------
     ConfigurationError
-        It is neither.
+        It is neither, or this user may not look at it.
     """
-    if folder.is_file():
-        return [folder]
-    if not folder.is_dir():
-        raise ConfigurationError(f"{folder} is no folder and no file.")
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+    try:
+        if folder.is_file():
+            return [folder]
+        if not folder.is_dir():
+            raise ConfigurationError(f"{folder} is no folder and no file.")
+        return sorted(path for path in folder.rglob("*") if path.is_file())
+    except OSError as error:
+        raise ConfigurationError(
+            f"{folder} can't be looked at ({error.strerror}): give the user of this command the right to "
+            "read it."
+        ) from error
 
 
 def show_json(document: Any) -> None:

@@ -119,7 +119,7 @@ def shape_faults(manifest: Manifest, contents: PackageContents) -> list[str]:
         graph = onnx.load_model_from_string(contents.model).graph
         if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in graph.initializer):
             return [f"{MODEL} keeps weights in other files, which no digest holds"]
-        half = any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in graph.initializer)
+        precision = "fp16" if _in_half(graph) else "fp32"
         weight, bias = read_head(contents.model)
     except (DecodeError, PackageRefusedError) as error:
         return [f"{MODEL} can't be used ({error})"]
@@ -131,8 +131,8 @@ def shape_faults(manifest: Manifest, contents: PackageContents) -> list[str]:
     k, d = len(manifest.findings), weight.shape[0]
     if weight.shape != (d, k) or bias.shape != (k,):
         faults.append(f"{MODEL} has a head of shape {weight.shape}, the manifest names {k} findings")
-    if half and manifest.run.precision != "fp16":
-        faults.append(f"{MODEL} has weights in half precision, the manifest says {manifest.run.precision}")
+    if precision != manifest.run.precision:
+        faults.append(f"{MODEL} has weights of {precision}, the manifest says {manifest.run.precision}")
     domain, covariance = contents.domain, contents.covariance
     if domain is not None and not (
         domain.mean.shape == (d,) and domain.precision.shape == (d, d) and domain.limit > 0
@@ -142,6 +142,13 @@ def shape_faults(manifest: Manifest, contents: PackageContents) -> list[str]:
         faults.append(f"{POSTERIOR} does not fit {k} heads on embeddings of length {d}")
     faults += _reference_faults(contents.reference, manifest, d)
     return [*faults, *_attention_faults(contents.attention, manifest, d)]
+
+
+def _in_half(graph: onnx.GraphProto) -> bool:
+    """Whether some weights are in half precision; they may stand in nodes of their own, too."""
+    nodes = (node for node in graph.node if node.op_type == "Constant")
+    constants = (attribute.t for node in nodes for attribute in node.attribute)
+    return any(one.data_type == onnx.TensorProto.FLOAT16 for one in (*graph.initializer, *constants))
 
 
 def _input_faults(graph: onnx.GraphProto, manifest: Manifest) -> Iterator[str]:

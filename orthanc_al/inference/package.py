@@ -1,5 +1,6 @@
 """A model package on disk: a folder with manifest, model, domain and card, taken whole or not at all."""
 
+import errno
 import hashlib
 import os
 import shutil
@@ -19,6 +20,9 @@ CARD: Final = "MODEL_CARD.md"
 
 _LARGEST: Final = 2**31 - 1
 """Bytes of a file: protobuf, which ONNX files are written in, reads no more."""
+
+_TAKEN: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST})
+"""What a rename to a folder says that holds something (POSIX names both)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +123,10 @@ def write_package(folder: Path, manifest: Manifest, contents: PackageContents, c
         unfinished.chmod(0o755)
         _sync_folder(unfinished)
         unfinished.rename(folder)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(unfinished, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno in _TAKEN:  # another process was there first
+            return write_package(folder, manifest, contents, card)
         raise
     _sync_folder(folder.parent)
     return load_package(folder)

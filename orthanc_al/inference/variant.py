@@ -151,7 +151,10 @@ def variant_of(parent: ModelPackage, films: Sequence[NDArray[np.float32]] = (), 
     reference = _reference(parent, threads)
     probes = probes_for(parent.manifest)
     images = np.concatenate([probes, *(film[np.newaxis] for film in films)]).astype(np.float32)
-    session = Session(half, threads, tensorrt=run.tensorrt)
+    try:
+        session = Session(half, threads, tensorrt=run.tensorrt)
+    except ModelError as error:  # operators that know no half precision, such as those of 8-bit networks
+        raise PackageRefusedError(f"{parent.ref} can't be had in half precision: {error}") from error
     largest = _largest(model, images)
     if not largest <= LARGEST:
         raise PackageRefusedError(

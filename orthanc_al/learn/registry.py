@@ -4,24 +4,25 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from orthanc_al.domain import ModelRef
-from orthanc_al.errors import PackageRefusedError
+from orthanc_al.errors import ModelError, PackageRefusedError
 from orthanc_al.inference.contents import PackageContents
 from orthanc_al.inference.head_swap import swap_head
 from orthanc_al.inference.manifest import Calibration, Manifest, Metric, Origin
 from orthanc_al.inference.package import ModelPackage, write_package
+from orthanc_al.inference.reference import probes_for, recorded
+from orthanc_al.inference.running import PARITY
+from orthanc_al.inference.scorer import prove
 from orthanc_al.inference.session import Session
 from orthanc_al.learn.card import model_card
 from orthanc_al.learn.finding_model import FindingModel, entry_of
 from orthanc_al.learn.fit import Guarantee
 from orthanc_al.learn.snapshot import Role, Snapshot
 from orthanc_al.methods.delong import auc_interval
-
-_PROBES: Final = 4
 
 
 def make_package(
@@ -56,7 +57,8 @@ def make_package(
     Raises
     ------
     PackageRefusedError
-        ONNX Runtime does not say what was judged; nothing was written.
+        ONNX Runtime does not say what was judged, or in half precision not what float32 would say; nothing
+        was written.
     """
     weight = np.stack([model.weight for model in models], axis=1)
     bias = np.array([model.bias for model in models], np.float32)
@@ -66,11 +68,11 @@ def make_package(
         backbone,
         model=swap_head(backbone.model, weight, bias),
         covariance=np.stack(covariances) if len(covariances) == len(models) else None,
-        reference=None,
     )
-    size = parent.manifest.preprocessing.size
-    _check_parity(backbone.model, contents.model, models, size, parity)
+    probes = probes_for(parent.manifest)
+    _check_parity(backbone.model, contents.model, models, probes, parity)
     manifest = _manifest(parent, contents, models, snapshot, version)
+    _check_precision(replace(parent, manifest=manifest, contents=contents), probes)
     card = model_card(manifest, parent, fine_tuned=base is not None)
     return write_package(folder, manifest, contents, card)
 
@@ -90,10 +92,13 @@ def version_of(
 
 
 def _check_parity(
-    backbone: bytes, model: bytes, findings: Sequence[FindingModel], size: int, parity: float
+    backbone: bytes,
+    model: bytes,
+    findings: Sequence[FindingModel],
+    probes: NDArray[np.float32],
+    parity: float,
 ) -> None:
     """Run both networks on the same noise: embeddings must be bit-equal, logits those of the heads."""
-    probes = np.random.default_rng(0).normal(size=(_PROBES, 1, size, size)).astype(np.float32)
     before, after = Session(backbone).run(probes), Session(model).run(probes)
     wanted = np.stack([finding.logits(after.embedding) for finding in findings], axis=1)
     gap = float((np.abs(after.logits - wanted) / np.maximum(1.0, np.abs(wanted))).max())
@@ -107,6 +112,23 @@ def _check_parity(
         )
 
 
+def _check_precision(package: ModelPackage, probes: NDArray[np.float32]) -> None:
+    """Hold a network in half precision to the float32 one with this head, as loading it will.
+
+    The reads that it learned from were scored by either: only where both say the same do the thresholds hold.
+    """
+    reference = recorded(package)
+    if reference is None:
+        return
+    try:
+        prove(reference, Session(package.contents.model), probes, PARITY)
+    except ModelError as error:
+        raise PackageRefusedError(
+            f"With the new head half precision does not hold: {error}. Promote the float32 package that it "
+            "was made from (`orthanc-al models list`), and `orthanc-al retrain`."
+        ) from error
+
+
 def _manifest(
     parent: ModelPackage,
     contents: PackageContents,
@@ -115,7 +137,6 @@ def _manifest(
     version: str,
 ) -> Manifest:
     entries = zip(parent.manifest.findings, models, strict=True)
-    run = parent.manifest.run
     return Manifest(
         **{
             **dict(parent.manifest),
@@ -123,8 +144,6 @@ def _manifest(
             "parent": parent.ref.digest,
             "training_data": snapshot.digest,
             "files": contents.digests(),
-            # They were computed on this network's own embeddings: no other one's stand behind them any more.
-            "run": run.model_copy(update={"thresholds_precision": run.precision}),
             "calibration": _calibration(parent, models, snapshot),
             "findings": tuple(entry_of(entry, model) for entry, model in entries),
             "metrics": tuple(metric for model in models for metric in _metrics(model, snapshot)),

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
-from orthanc_al.errors import ConfigurationError, InstanceError, ModelError
+from orthanc_al.errors import ConfigurationError, InstanceError, ModelError, SpoolFileError
 from orthanc_al.imaging.model_input import inputs_of
 from orthanc_al.imaging.reading import map_image
 from orthanc_al.inference.manifest import Manifest
@@ -138,5 +138,5 @@ def _decoded(paths: Sequence[Path], manifest: Manifest) -> Iterator[NDArray[np.f
         try:
             for one in inputs_of(map_image(path), manifest.preprocessing, frames=manifest.frames):
                 yield one.pixels
-        except InstanceError:
+        except (InstanceError, SpoolFileError):  # or it went since the folder was listed
             continue

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 from typer.testing import CliRunner, Result
 
 from orthanc_al.cli import common
+from orthanc_al.cli import models as commands
 from orthanc_al.cli.app import app
 from orthanc_al.errors import ConfigurationError, ModelError, PackageRefusedError
 from orthanc_al.inference import package as packages
@@ -180,6 +181,25 @@ def test_films_of_a_folder_are_compared(desk: Desk) -> None:
     assert json.loads(said.output)["figures"]["films"] == 1
 
 
+def test_a_file_that_goes_meanwhile_is_a_film_less(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    (desk.folder / "films").mkdir()
+    pixels = np.random.default_rng(1).integers(0, 255, (64, 48), np.uint8)
+    wrap(pixels, 1).save_as(desk.folder / "films" / "a.dcm", enforce_file_format=True)
+    gone = desk.folder / "films" / "gone.dcm"
+    monkeypatch.setattr(commands, "files_in", lambda folder: [gone, folder / "a.dcm"])
+    said = desk.say("fp16", "cxr", "--json", "--films", str(desk.folder / "films"))
+    assert json.loads(said.output)["figures"]["films"] == 1
+
+
+def test_a_folder_that_may_not_be_looked_at_is_refused(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(_: Path) -> bool:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "is_dir", forbidden)
+    with pytest.raises(ConfigurationError, match=r"can't be looked at \(Permission denied\): give"):
+        common.files_in(desk.folder / "films")
+
+
 def test_a_folder_without_images_is_refused(desk: Desk) -> None:
     (desk.folder / "films").mkdir()
     assert "None of the files" in desk.refused(
@@ -219,6 +239,20 @@ def test_what_overflows_is_refused_and_not_infinite(tmp_path: Path, factor: floa
     desk = Desk(tmp_path, change=lambda _: scaled(factor))
     with pytest.raises(PackageRefusedError, match=told):
         raise PackageRefusedError(desk.refused("cxr", kind=PackageRefusedError))
+
+
+def test_operators_that_know_no_half_precision_are_refused(tmp_path: Path) -> None:
+    """An 8-bit network: its scales are float32."""
+
+    def quantized(model: bytes) -> bytes:
+        proto = onnx.load_model_from_string(model)
+        proto.graph.node[0].output[0] = "raw"
+        proto.graph.node.insert(1, helper.make_node("DynamicQuantizeLinear", ["raw"], ["q", "s", "z"]))
+        proto.graph.node.insert(2, helper.make_node("DequantizeLinear", ["q", "s", "z"], ["convolved"]))
+        return bytes(proto.SerializeToString())
+
+    said = Desk(tmp_path, change=quantized).refused("cxr", kind=PackageRefusedError)
+    assert "can't be had in half precision: ONNX Runtime" in said
 
 
 def test_logits_that_are_too_far_off_are_refused(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """A network in half precision: what is converted, what is refused, and its parity test."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -153,9 +154,31 @@ def test_the_largest_values_are_those_of_the_part_that_is_converted() -> None:
 # --- the package ------------------------------------------------------------------------------------------
 
 
-def test_a_package_that_hides_its_half_precision_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(PackageRefusedError, match="weights in half precision, the manifest says fp32"):
-        tiny_package(tmp_path / "package", change=half_precision)
+def in_a_node(model: bytes) -> bytes:
+    """The network with weights of half precision that are no initializer."""
+
+    def move(graph: onnx.GraphProto) -> None:
+        kernel = graph.initializer[0]
+        half = numpy_helper.from_array(numpy_helper.to_array(kernel).astype(np.float16), "kernel")
+        graph.initializer.remove(kernel)
+        graph.node.insert(0, helper.make_node("Constant", [], ["kernel"], value=half))
+        graph.node.insert(1, helper.make_node("Cast", ["kernel"], ["conv.weight"], to=TensorProto.FLOAT))
+
+    return edited(move, model)
+
+
+@pytest.mark.parametrize("change", [half_precision, in_a_node])
+def test_a_package_that_hides_its_half_precision_is_refused(
+    tmp_path: Path, change: Callable[[bytes], bytes]
+) -> None:
+    with pytest.raises(PackageRefusedError, match="weights of fp16, the manifest says fp32"):
+        tiny_package(tmp_path / "package", change=change)
+    assert tiny_package(tmp_path / "true", change=change, run=Run(precision="fp16")).ref.version == "1"
+
+
+def test_a_package_that_says_half_precision_of_float32_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PackageRefusedError, match="weights of fp32, the manifest says fp16"):
+        tiny_package(tmp_path / "package", run=Run(precision="fp16"))
 
 
 def test_thresholds_of_another_precision_need_the_reference(tmp_path: Path) -> None:

@@ -194,6 +194,27 @@ def test_arrays_that_can_not_be_read_are_a_fault(
         write_package(tmp_path / "p", manifest, source.contents, "")
 
 
+@pytest.mark.parametrize("same", [True, False])
+def test_of_two_that_write_a_package_at_once_the_second_takes_the_first_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, same: bool
+) -> None:
+    source = tiny_package(tmp_path / "source")
+    rename = Path.rename
+
+    def late(path: Path, target: Path) -> Path:
+        monkeypatch.setattr(Path, "rename", rename)
+        tiny_package(tmp_path / "p", seed=0 if same else 1)
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", late)
+    if same:
+        assert write_package(tmp_path / "p", source.manifest, source.contents, "").ref == source.ref
+    else:
+        with pytest.raises(PackageRefusedError, match="another folder"):
+            write_package(tmp_path / "p", source.manifest, source.contents, "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["p", "source"]
+
+
 def test_a_package_is_never_changed_in_place(tmp_path: Path) -> None:
     first = tiny_package(tmp_path / "p")
     assert tiny_package(tmp_path / "p").ref == first.ref

@@ -8,8 +8,11 @@ import pytest
 
 from orthanc_al.domain import Grouping, age_group
 from orthanc_al.domain.change_page import page
+from orthanc_al.domain.preprocessing import PreprocessingSpec
 from orthanc_al.errors import PackageRefusedError
 from orthanc_al.inference.package import load_package
+from orthanc_al.inference.running import Models
+from orthanc_al.inference.session import CPU
 from orthanc_al.inference.variant import variant_of
 from orthanc_al.learn.finding_model import FindingModel, finding_models
 from orthanc_al.learn.fit import Guarantee, recalibrate, refit, set_borders
@@ -277,16 +280,34 @@ def test_a_package_says_what_was_judged_and_keeps_the_backbone(tmp_path: Path) -
     assert "research use" in (tmp_path / "new" / "MODEL_CARD.md").read_text()
 
 
-def test_what_is_learned_on_half_precision_has_thresholds_of_half_precision(tmp_path: Path) -> None:
+def test_what_is_learned_on_half_precision_stays_held_to_float32(tmp_path: Path) -> None:
+    """Its reads were scored by float32 before the variant went live: thresholds on them need the test."""
     package, made, result = learned(tmp_path)
     half = variant_of(package).write(tmp_path / "half")
-    assert half.manifest.run.converted
     new = make_package(tmp_path / "new", half, [result.chosen], made, "1.site.x", parity=1e-5)
-    assert new.manifest.run.precision == "fp16"
-    assert not new.manifest.run.converted
-    assert new.contents.reference is None
+    assert new.manifest.run == half.manifest.run
+    assert new.manifest.run.converted
+    np.testing.assert_array_equal(new.contents.reference, half.contents.reference)
+    assert Models().get(new.folder, new.ref).session.provider == CPU
     plain = make_package(tmp_path / "plain", package, [result.chosen], made, "1.site.y", parity=1e-5)
-    assert plain.manifest.run.thresholds_precision == "fp32"
+    assert not plain.manifest.run.converted
+
+
+def test_a_head_with_which_half_precision_does_not_hold_is_refused(tmp_path: Path) -> None:
+    package, made, result = learned(tmp_path)
+    half = variant_of(package).write(tmp_path / "half")
+    steep = replace(result.chosen, weight=result.chosen.weight * np.float32(1e4))
+    with pytest.raises(PackageRefusedError, match=r"logits differ by .*Promote the float32 package"):
+        make_package(tmp_path / "new", half, [steep], made, "1.site.x", parity=1e-5)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_network_of_several_channels_gets_a_new_head(tmp_path: Path) -> None:
+    spec = PreprocessingSpec("windowed-square", size=32, windows=((-600.0, 1500.0), (40.0, 400.0)))
+    package = tiny_package(tmp_path / "factory", preprocessing=spec)
+    train = snapshot([case(n, n % 2 == 0, "query") for n in range(20)])
+    model = refit(train, finding_models(package)[0])
+    assert make_package(tmp_path / "new", package, [model], train, "x", parity=1e-5).ref.version == "x"
 
 
 def test_a_head_that_onnx_runtime_computes_otherwise_is_refused(tmp_path: Path) -> None:
