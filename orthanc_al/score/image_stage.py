@@ -1,6 +1,6 @@
 """The step ``score_image``: what the champions say of images as they arrive."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -56,8 +56,8 @@ class ScoreImageStage:
         for use in self._scorer.uses:
             self._score(use, [one for one in found.values() if one.error is None])
         urgent = {one.study for one in found.values() if one.urgent}
-        told: set[str] = set()
-        return [_outcome(found.get(job.subject), urgent, told) for job in jobs]
+        first = {one.study: one for one in reversed(found.values())}
+        return [_outcome(found.get(job.subject), urgent, first) for job in jobs]
 
     def _score(self, use: ModelUse, found: Sequence[_Found]) -> None:
         """Add what one model says."""
@@ -84,15 +84,15 @@ class ScoreImageStage:
                 one.urgent |= looks_urgent([image.score for image in made], model.package)
 
 
-def _outcome(found: _Found | None, urgent: Collection[str], told: set[str]) -> Outcome:
+def _outcome(found: _Found | None, urgent: Collection[str], first: Mapping[str, _Found]) -> Outcome:
     """Return what is to be written of one image.
 
     Parameters
     ----------
     urgent
         Studies of which an image looks urgent.
-    told
-        Studies of which the queue has been told what this makes of its order.
+    first
+        The image, by study, that tells the queue what this makes of its order.
     """
     if found is None:
         return Outcome("later")
@@ -103,13 +103,11 @@ def _outcome(found: _Found | None, urgent: Collection[str], told: set[str]) -> O
             instances.mark_unusable(connection, one.image.known, str(one.error))
         else:
             predictions.put_image_scores(connection, one.scored)
-        if study in told:
+        if first[study] is not one:
             return
         if study in urgent:
             haste.hasten(connection, _PIXEL_STEPS, study, _HEAD_START, now())
-        # It waits for its images, and keeps the place of its arrival: before the images of what came later.
-        waiting.hurry(connection, Step.SCORE, study, min(one.image.known.instance.received_at, now()))
-        told.add(study)
+        waiting.hurry(connection, Step.SCORE, study, now())  # it waits for its images
 
     if one.error is not None:
         _log.info("image_unusable", instance=one.image.known.instance.id, reason=str(one.error))

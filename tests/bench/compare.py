@@ -26,6 +26,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from tests.bench import (
+    ct_wait,
     decoding,
     delays,
     delivering,
@@ -99,6 +100,7 @@ def _measures(folder: Path, rounds: int) -> dict[str, Callable[[Step], list[Seri
         "forwarding delay": lambda step: delays.measure(folder, rounds, step),
         "decode": lambda step: decoding.measure(folder, rounds, step),
         "inference: wait for a film": lambda step: film_wait.measure(folder, rounds, step),
+        "inference: wait for a CT": lambda step: ct_wait.measure(folder, rounds, step),
         "inference: backlog": lambda step: inference.throughput(folder, rounds, step),
         "inference: batcher": lambda step: inference.batcher(rounds, step),
         "inference: memory": lambda step: inference.memory(folder, step),

@@ -1,4 +1,4 @@
-"""Decode: a film from the file to the model's input, against stock pydicom and by threads; a CT to its score.
+"""Decode: a film from the file to the model's input, against stock pydicom and by threads.
 
 The stock contestant reads with pydicom, decodes with the fastest of the plugins that are installed (the
 extra ``bench`` brings gdcm and openjpeg), and prepares by the same preprocessing. What a film's
@@ -11,8 +11,7 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -34,15 +33,11 @@ from orthanc_al.imaging.preprocess import preprocess
 from orthanc_al.imaging.reading import map_image
 from orthanc_al.inference import load_package
 from orthanc_al.inference.session import Session
-from tests.bench.scoring_gateway import scoring_gateway
-from tests.bench.sending import Payload
 from tests.bench.series import Series, Step, rotated
-from tests.support.ct import ct_package, ct_slices
 from tests.support.site import PACKAGE
 from tests.support.synthetic import film
 
 OURS: Final = "orthanc_al"
-SLICES: Final = 300
 _FILMS: Final = 4  # a turn
 
 _ENCODERS: Final[Mapping[uid.UID, Callable[[Any], bytes]]] = {
@@ -61,7 +56,7 @@ _AGAINST_STOCK: Final[Sequence[tuple[uid.UID, Decode]]] = (
 
 
 def measure(folder: Path, rounds: int, step: Step) -> list[Series]:
-    """Take decode + prepare against stock pydicom, then two threads against one, then the CT."""
+    """Take decode + prepare against stock pydicom, then two threads against one."""
     paths = films_of_noise(folder / "films")
     stock = {
         (syntax, decode): Series(
@@ -73,21 +68,13 @@ def measure(folder: Path, rounds: int, step: Step) -> list[Series]:
         syntax: Series(f"decode + prepare films, {name_of(syntax)}, two threads against one", "films/s")
         for syntax in _ENCODERS
     }
-    volume = Series(
-        f"last acknowledgement to the study's score, CT of {SLICES} slices", "s", higher_is_better=False
-    )
-    with ExitStack() as stack:
-        package = ct_package(folder / "ct package")
-        models = [{"package": str(package.folder), "modality": ["CT"]}]
-        gateway = stack.enter_context(scoring_gateway(folder / "ct house", models))
-        for number in range(rounds):
-            for (syntax, decode), series in stock.items():
-                _against_stock(series, paths[syntax], _spec(decode), number)
-            for syntax, series in threads.items():
-                _threads(series, paths[syntax], number)
-            volume.add(OURS, gateway.wait_for_score(list(_volume(number))))
-            step()
-    return [*stock.values(), *threads.values(), volume]
+    for number in range(rounds):
+        for (syntax, decode), series in stock.items():
+            _against_stock(series, paths[syntax], _spec(decode), number)
+        for syntax, series in threads.items():
+            _threads(series, paths[syntax], number)
+        step()
+    return [*stock.values(), *threads.values()]
 
 
 def name_of(syntax: uid.UID) -> str:
@@ -194,12 +181,6 @@ def _threads(series: Series, path: Path, number: int) -> None:
     for who, count in rotated({f"{OURS}, two threads": 2, "one thread": 1}, number):
         series.add(who, _FILMS / _timed(functools.partial(by, count)))
     series.led_by(f"{OURS}, two threads")
-
-
-def _volume(number: int) -> Iterator[Payload]:
-    for dataset in ct_slices(1000 + number, SLICES, size=512):
-        dataset.NumberOfStudyRelatedInstances = SLICES
-        yield Payload.of(dataset)
 
 
 # --- where the milliseconds go ---------------------------------------------------------------------
