@@ -27,14 +27,23 @@ _CHUNK: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class _Arrived:
-    """An instance that has been looked at."""
+    """An instance that has been looked at.
+
+    Attributes
+    ----------
+    changed
+        Another one with this SOP Instance UID has other bytes.
+    compared
+        Ids of those whose content was compared with its own.
+    """
 
     known: KnownInstance
     header: Header
     kind: str
     reason: str | None
     sha256: str
-    changed: bool = False  # another one with this SOP Instance UID has other bytes
+    changed: bool = False
+    compared: frozenset[str] = frozenset()
 
 
 class ArriveStage:
@@ -85,11 +94,16 @@ class ArriveStage:
         return _Arrived(known, header, kind, reason, self._sha256(job.subject))
 
     def _outcome(self, arrived: _Arrived, twins: Sequence[KnownInstance]) -> Outcome:
-        same = next((twin for twin in twins if self._is_written_anew(arrived.known, twin)), None)
-        if same is not None:  # with the other's digest: what is the same shall count as the same from here on
-            arrived = replace(arrived, sha256=same.instance.sha256 or arrived.sha256)
+        compared = self._compared(arrived, twins)
         subjects = {Step.ASSEMBLE: arrived.header.study_instance_uid}
-        return Outcome(arrived.kind, lambda connection: self._write(connection, arrived), subjects)
+        return Outcome(arrived.kind, lambda connection: self._write(connection, compared), subjects)
+
+    def _compared(self, arrived: _Arrived, twins: Sequence[KnownInstance]) -> _Arrived:
+        """Return it with the digest of a twin that says the same: it shall count as the same from here on."""
+        new = [twin for twin in twins if twin.instance.id not in arrived.compared]
+        same = next((twin for twin in new if self._is_written_anew(arrived.known, twin)), None)
+        sha256 = arrived.sha256 if same is None else same.instance.sha256 or arrived.sha256
+        return replace(arrived, sha256=sha256, compared=arrived.compared | {twin.instance.id for twin in new})
 
     def _is_written_anew(self, one: KnownInstance, other: KnownInstance) -> bool:
         """Whether both say the same and one came by Orthanc, which writes anew what it receives."""
@@ -98,8 +112,11 @@ class ArriveStage:
         )
 
     def _write(self, connection: Connection, arrived: _Arrived) -> None:
-        # Once more, under the lock: another worker may have looked at its twin at the same time.
-        arrived, _ = _judged(connection, arrived)
+        # Once more, under the lock: its twin may have been looked at at the same time.
+        arrived, twins = _judged(connection, arrived)
+        compared = self._compared(arrived, twins)
+        if compared.sha256 != arrived.sha256:
+            arrived, _ = _judged(connection, compared)
         before = instances.get(connection, arrived.known.instance.id)
         first_time = before is not None and before.kind is None
         instances.set_header(

@@ -213,7 +213,7 @@ class WorkQueue:
         }
         same = job.step, job.subject
         if same in follows and held[job.id] != job.run_at:  # it was hurried while it ran
-            follows[same] = self._clock()
+            follows[same] = held[job.id]
         with connection.begin_nested():
             outcome.write(connection)
         return follows

@@ -107,7 +107,8 @@ def _outcome(found: _Found | None, urgent: Collection[str], first: Mapping[str, 
             return
         if study in urgent:
             haste.hasten(connection, _PIXEL_STEPS, study, _HEAD_START, now())
-        waiting.hurry(connection, Step.SCORE, study, now())  # it waits for its images
+        # It waits for its images, and keeps the place of its arrival: before the images of what came later.
+        waiting.hurry(connection, Step.SCORE, study, min(one.image.known.instance.received_at, now()))
 
     if one.error is not None:
         _log.info("image_unusable", instance=one.image.known.instance.id, reason=str(one.error))
