@@ -180,7 +180,7 @@ class Manifest(Table):
 
     format: Literal[1] = 1
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
-    version: Annotated[str, Field(min_length=1)]
+    version: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=64)]  # of a folder
     parent: Sha256 | Literal[""] = ""
     training_data: Sha256
     aggregation: Literal["max", "mean", "top-k-mean", "attention"] = "max"

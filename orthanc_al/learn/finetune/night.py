@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from orthanc_al.errors import ModelError, PackageRefusedError
+from orthanc_al.errors import PackageRefusedError
 from orthanc_al.inference.contents import PackageContents
 from orthanc_al.inference.head_swap import read_head, swap_head
 from orthanc_al.inference.package import ModelPackage
@@ -93,24 +93,28 @@ class FineTuning:
     def night(self, start: Start) -> Night | None:
         """Train, embed, fit and judge; None where there is nothing to judge, which the log tells.
 
-        That is where the training cache has too little, and where training gained nothing on the patients who
-        are not trained on: a new head on the network that is live is then all there is to gain.
+        That is where the training cache has too little, where the network is in half precision, and where
+        training gained nothing on the patients who are not trained on: a new head on the network that is live
+        is then all there is to gain.
 
         Raises
         ------
         ModelError
-            The network has operators that can't be trained, or is in half precision.
+            The network has operators that can't be trained.
         """
-        _check_precision(start.champion)
         size = start.champion.manifest.preprocessing.size
         inputs = cached_inputs(self._cache, start.files, start.snapshot.cases, size)
         old = with_inputs(start.snapshot, inputs)
         findings = [entry.name for entry in start.champion.manifest.findings]
         examples = examples_of(old, findings, inputs, size)
-        lacks = _pooled(start.champion) or self._lacks(examples)
+        lacks = _halved(start.champion) or _pooled(start.champion) or self._lacks(examples)
         if lacks:
             _log.warning(
-                "too_little_to_fine_tune", reason=lacks, cases=len(start.snapshot.cases), cached=len(inputs)
+                "not_fine_tuned",
+                model=str(start.champion.ref),
+                reason=lacks,
+                cases=len(start.snapshot.cases),
+                cached=len(inputs),
             )
             return None
         version = self.version(start)
@@ -215,13 +219,15 @@ class FineTuning:
         return replace(night, made=made, refusal=refusal, verdict=verdict, history=history if made else ())
 
 
-def _check_precision(package: ModelPackage) -> None:
-    if package.manifest.run.precision != "fp32":
-        raise ModelError(
-            f"{package.ref} can't be fine-tuned: its weights are in half precision, which loses what a step "
-            "of training adds. Promote the float32 package that it was made from, `orthanc-al retrain "
-            "--finetune`, and make the variant of what comes of it (`orthanc-al models fp16`)."
-        )
+def _halved(package: ModelPackage) -> str:
+    """Return why a package's weights can't take a step of training, empty where they can."""
+    if package.manifest.run.precision == "fp32":
+        return ""
+    return (
+        "its weights are in half precision, which loses what a step of training adds. Promote the float32 "
+        "package that it was made from, `orthanc-al retrain --finetune`, and make the variant of what comes "
+        "of it (`orthanc-al models fp16`)"
+    )
 
 
 def _pooled(package: ModelPackage) -> str:

@@ -1,5 +1,7 @@
 """manifest.toml: all of it holds, or all its faults are told at once."""
 
+import json
+
 import pytest
 
 from orthanc_al.domain.grouping import Grouping
@@ -93,6 +95,12 @@ def test_a_preprocessing_of_another_program_is_a_fault() -> None:
 def test_percentiles_in_the_wrong_order_are_a_fault() -> None:
     text = manifest().to_toml().decode()
     assert "low_percentile" in refusal(text.replace("high_percentile = 99.0", "high_percentile = 0.5"))
+
+
+@pytest.mark.parametrize("version", ["../../escape", ".1", "1/2", "1" * 65, "1\n"])
+def test_a_version_that_names_no_folder_is_refused(version: str) -> None:
+    text = manifest().to_toml().decode()
+    assert "version" in refusal(text.replace('version = "1.0.0"', f"version = {json.dumps(version)}"))
 
 
 def test_a_manifest_without_the_model_file_is_refused() -> None:
