@@ -116,9 +116,12 @@ class ScoreStage:
             if studies.mark_scored(connection, study):
                 predictions.put(connection, found.made)
 
+        # On the worklist by the place of its arrival: before the images of what came later.
+        run_at = {Step.TRIAGE: min(study.last_received_at, self._clock())}
         if not beside:
-            return Outcome("scored", write)
-        return Outcome("scored_beside", write, run_at={Step.SHADOW: self._clock() + _SHADOW_WAITS})
+            return Outcome("scored", write, run_at=run_at)
+        run_at[Step.SHADOW] = self._clock() + _SHADOW_WAITS
+        return Outcome("scored_beside", write, run_at=run_at)
 
     def _findings(self, study: Study, known: Sequence[KnownInstance]) -> _Findings:
         found = _Findings()

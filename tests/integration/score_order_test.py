@@ -1,4 +1,4 @@
-"""In a backlog a study is scored when its images are, not after the images of all that came later."""
+"""In a backlog a study is scored and placed when its images are scored, not after all that came later."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 
 from orthanc_al.domain.criteria import Criteria
 from orthanc_al.ledger import Ledger, Worker, WorkQueue
-from orthanc_al.ledger.schema import image_scores, predictions
+from orthanc_al.ledger.schema import image_scores, jobs, predictions
 from orthanc_al.pipeline import Step
 from orthanc_al.score.match import ModelUse
 from tests.support.pipeline import Pipeline
@@ -19,7 +19,7 @@ FILMS = 4
 
 
 @pytest.mark.parametrize("first", [{Step.ARRIVE}, {Step.ARRIVE, Step.ASSEMBLE}], ids=["late", "early"])
-def test_a_study_is_scored_before_the_images_of_what_came_later(
+def test_a_study_is_scored_and_placed_before_the_images_of_what_came_later(
     ledger: Ledger, tmp_path: Path, first: set[Step]
 ) -> None:
     """Whether it is known to be complete after its image is scored (late), or before."""
@@ -34,11 +34,14 @@ def test_a_study_is_scored_before_the_images_of_what_came_later(
     headers = Worker(ledger, WorkQueue(ledger, "headers"), stages)
     while headers.run_once():
         pass
-    seen = []
+    seen, unplaced = [], []
     while pipeline.worker.run_once():
         with ledger.read() as connection:
             made = connection.execute(select(func.count()).select_from(image_scores)).scalar_one()
             scored = connection.execute(select(func.count()).select_from(predictions)).scalar_one()
+            waiting = select(func.count()).select_from(jobs).where(jobs.c.step == Step.TRIAGE.value)
+            unplaced.append(connection.execute(waiting).scalar_one())
         seen.append(made - scored)
     assert scored == FILMS
     assert max(seen) == 1
+    assert max(unplaced) == 1
