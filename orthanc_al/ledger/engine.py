@@ -218,12 +218,13 @@ def upsert(
 
 def _engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True)
+        return create_engine(url, pool_pre_ping=True, hide_parameters=True)  # they name patients
     engine = create_engine(
         url,
         poolclass=QueuePool,
         pool_size=8,
         max_overflow=72,
+        hide_parameters=True,
         connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
     )
     event.listen(engine, "connect", on_connect)

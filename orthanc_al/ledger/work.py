@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from orthanc_al.errors import LeaseLostError, OrthancAlError
 from orthanc_al.ledger.engine import Ledger
 from orthanc_al.ledger.queue import Job, Outcome, WorkQueue
+from orthanc_al.ledger.trouble import passing
 from orthanc_al.observe import logger
 from orthanc_al.pipeline import Step
 
@@ -77,14 +78,14 @@ class Worker:
         self._in_hand, self._next = self._next or self._queue.claim_many(self._open()), []
         if not self._in_hand:
             return False
-        self._do(self._in_hand, self._open() if and_on else frozenset())
+        self._do(self._in_hand, self._open if and_on else frozenset)
         return True
 
     def _open(self) -> Collection[Step]:
         return set(self._stages) - set(self._held_back())
 
-    def _do(self, batch: Sequence[Job], then: Collection[Step]) -> None:
-        """Do jobs, and take the next ones, of ``then``."""
+    def _do(self, batch: Sequence[Job], then: Callable[[], Collection[Step]]) -> None:
+        """Do jobs, and take the next ones, of what ``then`` says when these are done."""
         done: list[tuple[Job, Outcome]] = []
         failed: list[tuple[Job, Exception]] = []
         for job, result in self._results(batch):
@@ -93,7 +94,7 @@ class Worker:
             else:
                 failed.append((job, result))
         if done:
-            failed += self._finish(done, then)
+            failed += self._finish(done, then())
         self._in_hand = [job for job, _ in failed]
         for job, error in failed:
             self._tell(job, error)
@@ -113,6 +114,7 @@ class Worker:
     def _results(self, batch: Sequence[Job]) -> Iterator[tuple[Job, Outcome | Exception]]:
         """Yield what comes of each job, none of which hears of the others' errors."""
         stage = self._stages[batch[0].step]
+        held_since = time.monotonic()
         if len(batch) > 1 and isinstance(stage, BatchStage):
             try:
                 outcomes = stage.run_all(batch)
@@ -121,7 +123,6 @@ class Worker:
             else:
                 yield from zip(batch, outcomes, strict=True)
                 return
-        held_since = time.monotonic()
         for job in batch:
             if time.monotonic() - held_since > self._queue.lease_seconds / 2:
                 self._queue.extend(batch)
@@ -141,6 +142,11 @@ class Worker:
         elif isinstance(error, OrthancAlError):
             self._failed(job, str(error), retryable=error.retryable, passes=error.passes)
         else:
+            trouble = passing(error)
+            if trouble is not None:  # of the ledger: as often as it takes
+                said = getattr(trouble, "orig", None) or trouble
+                self._failed(job, f"the ledger can't be used now: {said}", retryable=True, passes=True)
+                return
             _log.error("step_crashed", step=job.step, subject=job.subject, exc_info=error)
             self._failed(job, f"{type(error).__name__}: {error}", retryable=True)
 

@@ -56,7 +56,9 @@ class ScoreImageStage:
         for use in self._scorer.uses:
             self._score(use, [one for one in found.values() if one.error is None])
         urgent = {one.study for one in found.values() if one.urgent}
-        first = {one.study: one for one in reversed(found.values())}
+        # One that looks urgent, where there is one: what can't be written says nothing to the queue either.
+        by_urgency = sorted(found.values(), key=lambda one: not one.urgent)
+        first = {one.study: one for one in reversed(by_urgency)}
         return [_outcome(found.get(job.subject), urgent, first) for job in jobs]
 
     def _score(self, use: ModelUse, found: Sequence[_Found]) -> None:
@@ -92,7 +94,8 @@ def _outcome(found: _Found | None, urgent: Collection[str], first: Mapping[str, 
     urgent
         Studies of which an image looks urgent.
     first
-        The image, by study, that tells the queue what this makes of its order.
+        The image, by study, that tells the queue what this makes of its order: one that looks urgent, where
+        there is one.
     """
     if found is None:
         return Outcome("later")
@@ -105,10 +108,10 @@ def _outcome(found: _Found | None, urgent: Collection[str], first: Mapping[str, 
             predictions.put_image_scores(connection, one.scored)
         if first[study] is not one:
             return
-        if study in urgent:
-            haste.hasten(connection, _PIXEL_STEPS, study, _HEAD_START, now())
         # It waits for its images, and keeps the place of its arrival: before the images of what came later.
         waiting.hurry(connection, Step.SCORE, study, min(one.image.known.instance.received_at, now()))
+        if study in urgent:
+            haste.hasten(connection, _PIXEL_STEPS, study, _HEAD_START, now())
 
     if one.error is not None:
         _log.info("image_unusable", instance=one.image.known.instance.id, reason=str(one.error))

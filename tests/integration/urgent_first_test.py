@@ -3,12 +3,15 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from sqlalchemy import select, update
 
 from orthanc_al.domain.criteria import Criteria
-from orthanc_al.ledger import Ledger, enqueue, haste
+from orthanc_al.ledger import Ledger, WorkQueue, enqueue, haste
 from orthanc_al.ledger.schema import instances, jobs
+from orthanc_al.observe import now
 from orthanc_al.pipeline import Step
+from orthanc_al.score import image_stage
 from orthanc_al.score.match import ModelUse
 from tests.support.pipeline import Pipeline
 from tests.support.synthetic import film
@@ -65,3 +68,31 @@ def test_an_urgent_image_brings_its_study_to_the_front(ledger: Ledger, tmp_path:
             .order_by(jobs.c.run_at)
         ).scalars()
     assert first == images[2].SOPInstanceUID
+
+
+def test_an_urgent_image_that_is_written_brings_its_study_forward_and_the_score_that_waits(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the image before it in the batch can't be written."""
+    pipeline = Pipeline(ledger, tmp_path, ModelUse("tiny", Criteria(("DX",))), quiet_seconds=60.0)
+    pipeline.install(tiny_package(tmp_path / "package"))
+    said = iter((False, True))
+    monkeypatch.setattr(image_stage, "looks_urgent", lambda *_: next(said))
+    images = [film(np.random.default_rng(number), 64, 64, 16) for number in range(2)]
+    images[1].StudyInstanceUID = images[0].StudyInstanceUID
+    for number, image in enumerate(images):
+        image.save_as(tmp_path / f"{number}.dcm", enforce_file_format=True)
+        pipeline.receive(tmp_path / f"{number}.dcm")
+    study = str(images[0].StudyInstanceUID)
+    queue = WorkQueue(ledger, "first")
+    headers = queue.claim_many([Step.ARRIVE])
+    queue.finish_many(list(zip(headers, pipeline.stages[Step.ARRIVE].run_all(headers), strict=True)))
+    batch = [job for _ in images for job in queue.claim_many([Step.SCORE_IMAGE])]
+    with ledger.write() as connection:
+        enqueue(connection, Step.SCORE, study, now() + 60.0)  # it waits for its images
+        connection.execute(update(jobs).where(jobs.c.step == "score").values(created_at=5000.0))
+    outcomes = pipeline.stages[Step.SCORE_IMAGE].run_all(batch)
+    queue.finish_many([(batch[1], outcomes[1])])
+    with ledger.read() as connection:
+        (run_at,) = connection.execute(select(jobs.c.run_at).where(jobs.c.step == "score")).scalars()
+    assert run_at == 5000.0 - 900.0

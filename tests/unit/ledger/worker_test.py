@@ -202,6 +202,38 @@ def test_a_batch_that_takes_long_holds_its_lease(ledger: Ledger, monkeypatch: py
     assert held == [["a", "b", "c"]] * 2
 
 
+def test_a_batch_that_failed_after_long_holds_its_lease_before_each_is_done_by_itself(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow(_AtOnce):
+        def run_all(self, jobs: Sequence[Job]) -> list[Outcome]:
+            time.sleep(0.1)
+            raise ZeroDivisionError("slip")
+
+    seen: list[str] = []
+    monkeypatch.setattr(WorkQueue, "extend", lambda _, batch: seen.append("extended"))
+    stage = Slow(Outcome("duplicate"))
+    stage.seen = seen
+    assert _crew_of_three(ledger, stage, lease=0.15).run_once()
+    assert seen[:2] == ["extended", "a"]
+
+
+def test_what_is_paused_while_a_batch_is_done_is_not_taken_after_it(ledger: Ledger) -> None:
+    held_back: set[Step] = set()
+
+    class Pausing(_Stage):
+        def run(self, job: Job) -> Outcome:
+            held_back.add(Step.ARRIVE)
+            return super().run(job)
+
+    arrive(ledger, "a", "b", size=80_000_000)  # each by itself
+    stage = Pausing(Outcome("duplicate"))
+    worker = Worker(ledger, WorkQueue(ledger, "w"), {Step.ARRIVE: stage}, lambda: held_back)
+    assert worker.run_once(and_on=True)
+    assert not worker.run_once(and_on=True)
+    assert stage.seen == ["a"]
+
+
 def test_paused_steps_are_not_claimed(ledger: Ledger) -> None:
     stage = _Stage(Outcome("scored"))
     assert not _worker(ledger, stage, held_back=lambda: SCORING_STEPS).run_once()
