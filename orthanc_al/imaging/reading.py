@@ -59,6 +59,11 @@ class MappedImage:
     vr: str
     pixels: memoryview
 
+    @property
+    def is_in_file(self) -> bool:
+        """Whether the pixels are in the file still, and take no memory of their own."""
+        return isinstance(self.pixels.obj, mmap.mmap)
+
 
 def read_header(path: Path) -> FileDataset:
     """Return the data set up to its pixel data.

@@ -17,7 +17,7 @@ from orthanc_al.spool import Spool
 
 
 class SpooledImage:
-    """An image of the spool: read when it is looked at, once for all models.
+    """An image of the spool: read when it is looked at, once for all models where it can be left in its file.
 
     What it is asked for raises `InstanceError` where the file can't be read, and `SpoolFileError` where it
     is not there.
@@ -26,20 +26,24 @@ class SpooledImage:
     def __init__(self, known: KnownInstance, path: Path) -> None:
         self.known = known
         self._path = path
-
-    @cached_property
-    def mapped(self) -> MappedImage:
-        """The data set, its pixels left in the file."""
-        return map_image(self._path)
+        self._mapped: MappedImage | None = None
 
     def map(self) -> MappedImage:
-        """Return `mapped`."""
-        return self.mapped
+        """Return the data set, its pixels left in the file.
+
+        What had to be inflated is read again for another model: a batch of it would not fit into memory.
+        """
+        if self._mapped is not None:
+            return self._mapped
+        mapped = map_image(self._path)
+        if mapped.is_in_file:
+            self._mapped = mapped
+        return mapped
 
     @cached_property
     def traits(self) -> Traits:
         """What a model may ask of it."""
-        return traits_of(self.mapped.header)
+        return traits_of(self.map().header)
 
 
 class Champions:

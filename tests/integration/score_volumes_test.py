@@ -6,11 +6,13 @@ import multiprocessing
 import os
 import signal
 import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 from pydicom.errors import InvalidDicomError
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 from sqlalchemy import select
 
 from orthanc_al.domain import StudyState
@@ -291,3 +293,24 @@ def test_every_public_file_is_scored_or_carries_its_reason(ledger: Ledger, data:
     assert [(one.kind, one.instance.sop_class_uid) for one in silent] == []
     assert len(scored) >= 180  # grey pictures, each once: the set has some twice
     assert [job for job in left if job.state == "quarantined" or job.step in ("score_image", "score")] == []
+
+
+def test_a_batch_of_deflated_slices_takes_no_more_memory_than_the_one_that_is_read(pipeline, tmp_path: Path):
+    """One megabyte each says little of what they hold: pixels that are all alike deflate a thousandfold."""
+    most: list[int] = []
+    for series, count in ((7, 1), (8, 16)):
+        slices = list(ct_slices(series, count))
+        for one in slices:
+            one.Rows = one.Columns = 1024
+            one.PixelData = bytes(1024 * 1024 * 2)
+            one.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+        _arrive(pipeline, tmp_path, slices)
+        batch = WorkQueue(pipeline.ledger, "here").claim_many({Step.SCORE_IMAGE})
+        assert len(batch) == count
+        tracemalloc.start()
+        outcomes = pipeline.stages[Step.SCORE_IMAGE].run_all(batch)
+        most.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert {outcome.name for outcome in outcomes} == {"scored"}
+    alone, together = most
+    assert together - alone < 8 * 1024 * 1024 * 2
