@@ -23,6 +23,7 @@ from sqlalchemy.pool import QueuePool
 
 from orthanc_al.errors import LedgerError
 from orthanc_al.ledger.locks import BUSY_SECONDS, WRITE_LOCK, on_begin, on_connect
+from orthanc_al.ledger.trouble import without_row
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -218,7 +219,9 @@ def upsert(
 
 def _engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True, hide_parameters=True)  # they name patients
+        engine = create_engine(url, pool_pre_ping=True, hide_parameters=True)  # they name patients
+        event.listen(engine, "handle_error", without_row)
+        return engine
     engine = create_engine(
         url,
         poolclass=QueuePool,

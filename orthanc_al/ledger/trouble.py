@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+from sqlalchemy import ExceptionContext
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as WaitedTooLong
 
@@ -37,4 +38,14 @@ def _passes(error: DBAPIError) -> bool:
     return isinstance(error, OperationalError)  # the database was not reached
 
 
-__all__ = ["passing"]
+def without_row(context: ExceptionContext) -> None:
+    """Leave of PostgreSQL's error what went wrong: its detail has the row, and with it a patient's name."""
+    cause: Any = context.original_exception
+    primary = getattr(getattr(cause, "diag", None), "message_primary", None)
+    if primary and context.sqlalchemy_exception is not None:
+        cause.args = (primary,)
+        kind = type(cause)
+        context.sqlalchemy_exception.args = (f"({kind.__module__}.{kind.__qualname__}) {primary}",)
+
+
+__all__ = ["passing", "without_row"]

@@ -9,7 +9,7 @@ from sqlalchemy.exc import OperationalError
 from orthanc_al.errors import LeaseLostError
 from orthanc_al.ledger import Job, Ledger, Outcome, WorkQueue, facts
 from orthanc_al.ledger.batches import MOST
-from orthanc_al.ledger.schema import jobs
+from orthanc_al.ledger.schema import jobs, studies
 from orthanc_al.ledger.waiting import counts, release_dead
 from orthanc_al.pipeline import Step
 from tests.contract.work_queue_test import Clock
@@ -181,6 +181,16 @@ def test_the_lease_of_a_whole_batch_is_extended(ledger: Ledger) -> None:
     first.extend(batch)
     clock.time += 50
     assert second.claim_many({Step.ARRIVE}) == []
+
+
+def test_a_row_that_is_refused_is_not_in_the_errors_text(ledger: Ledger) -> None:
+    queue = WorkQueue(ledger, "a")
+    arrive(ledger, "a")
+    row = {"study_instance_uid": "1.2", "patient_name": "Doe^Jane"}  # and nothing of what it must have
+    outcome = Outcome("duplicate", lambda connection: connection.execute(insert(studies).values(**row)))
+    ((_, error),) = queue.finish_many([(queue.claim_many({Step.ARRIVE})[0], outcome)]).refused
+    assert "null" in str(error).lower()
+    assert "Doe" not in f"{error} {error.__cause__}"
 
 
 def _notes(name: str) -> Callable[[Connection], None]:
