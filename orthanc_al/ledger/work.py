@@ -152,16 +152,39 @@ class Worker:
 
     def run(self, stop: threading.Event) -> None:
         """Do jobs until ``stop`` is set; the jobs in hand are finished first."""
-        while self._next or not stop.is_set():
+        over = threading.Event()
+        holding = threading.Thread(target=self._keep_hold, args=(over,), name="lease")
+        holding.start()
+        try:
+            while self._next or not stop.is_set():
+                self._turn(stop)
+        finally:
+            over.set()
+            holding.join()
+
+    def _turn(self, stop: threading.Event) -> None:
+        try:
+            if not self.run_once(and_on=not stop.is_set()):
+                self._ledger.wait_for_change(_IDLE_SECONDS)
+        except SQLAlchemyError as error:  # locked for long, or its disk is full: it may pass
+            _log.error("ledger_not_reached", error=str(error))
+            stop.wait(_PAUSE_SECONDS)
+        except Exception:  # noqa: BLE001 - the same border: what the queue itself can't take
+            _log.error("worker_crashed", exc_info=True)
+            stop.wait(_PAUSE_SECONDS)
+
+    def _keep_hold(self, over: threading.Event) -> None:
+        """Extend the lease of what is in hand for as long as this process lives.
+
+        What takes longer than its lease would be taken by one worker after the other, and written by none.
+        """
+        while not over.wait(self._queue.lease_seconds / 3):
+            held = [*self._in_hand, *self._next]
             try:
-                if not self.run_once(and_on=not stop.is_set()):
-                    self._ledger.wait_for_change(_IDLE_SECONDS)
-            except SQLAlchemyError as error:  # locked for long, or its disk is full: it may pass
-                _log.error("ledger_not_reached", error=str(error))
-                stop.wait(_PAUSE_SECONDS)
-            except Exception:  # noqa: BLE001 - the same border: what the queue itself can't take
-                _log.error("worker_crashed", exc_info=True)
-                stop.wait(_PAUSE_SECONDS)
+                if held:
+                    self._queue.extend(held)
+            except SQLAlchemyError as error:
+                _log.warning("lease_not_extended", error=str(error))
 
     def _failed(self, job: Job, error: str, *, retryable: bool, passes: bool = False) -> None:
         quarantined = self._queue.fail(job, error, retryable=retryable, passes=passes)

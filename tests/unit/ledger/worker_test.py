@@ -218,6 +218,35 @@ def test_a_batch_that_failed_after_long_holds_its_lease_before_each_is_done_by_i
     assert seen[:2] == ["extended", "a"]
 
 
+def test_a_job_that_takes_longer_than_its_lease_is_held_as_long_as_it_takes(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledger can't be reached the first time."""
+    held: list[list[str]] = []
+    stop, twice = threading.Event(), threading.Event()
+
+    def extend(_: WorkQueue, batch: Sequence[Job]) -> None:
+        held.append([job.subject for job in batch])
+        if len(held) == 1:
+            raise OperationalError("UPDATE", {}, Exception("database is locked"))
+        twice.set()
+
+    class Long(_Stage):
+        def run(self, job: Job) -> Outcome:
+            stop.set()
+            assert twice.wait(60.0)
+            return super().run(job)
+
+    monkeypatch.setattr(WorkQueue, "extend", extend)
+    with ledger.write() as connection:
+        enqueue(connection, Step.SCORE, "1.2.3", 0.0)
+    stage = Long(Outcome("superseded"))
+    Worker(ledger, WorkQueue(ledger, "w", 0.03), {Step.SCORE: stage}).run(stop)
+    assert stage.seen == ["1.2.3"]
+    assert held[:2] == [["1.2.3"]] * 2
+    assert not _counts(ledger)
+
+
 def test_what_is_paused_while_a_batch_is_done_is_not_taken_after_it(ledger: Ledger) -> None:
     held_back: set[Step] = set()
 
