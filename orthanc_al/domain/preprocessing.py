@@ -16,9 +16,9 @@ Decode = Literal["full", "half", "quarter", "auto"]
 """At which size frames are decoded, where their codestream has smaller ones."""
 
 _HALVINGS: Final[dict[Decode, int]] = {"full": 0, "half": 1, "quarter": 2, "auto": 3}
-_ENOUGH: Final = 4.75
-"""The shorter side stays at least this many times the model's input: at 4 a probability moved by more than
-0.01 (docs/pixels.md)."""
+_ENOUGH: Final = 5
+"""The shorter side stays at least this many times the model's input: at 4 and at 4.75 a probability moved by
+more than 0.01 (docs/pixels.md)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ ENCODERS: dict[UID, Callable[[NDArray[Any]], bytes]] = {
     HTJ2KLossless: lambda film: bytes(imagecodecs.htj2k_encode(film)),
     JPEGBaseline8Bit: lambda film: bytes(imagecodecs.jpeg8_encode(film, level=95)),
 }
-SHORTER: Mapping[Decode, int] = {"half": 1216, "quarter": 2432, "auto": 4864}
+SHORTER: Mapping[Decode, int] = {"half": 1280, "quarter": 2560, "auto": 5120}
 """Shorter side of the films for each: the smallest whose sides are halved so often."""
 HALVINGS: Mapping[Decode, int] = {"half": 1, "quarter": 2, "auto": 3}
 """How often the sides of such a film are to be halved."""

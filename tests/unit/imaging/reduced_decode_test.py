@@ -50,11 +50,11 @@ def _frame(path: Path, wanted: Wanted):
         ("half", 9000, 1),
         ("quarter", 9000, 2),
         ("auto", 9000, 3),
-        ("auto", 2500, 2),
-        ("auto", 4864, 3),
-        ("auto", 4863, 2),
-        ("quarter", 2431, 1),
-        ("half", 1215, 0),
+        ("auto", 2560, 2),
+        ("auto", 5120, 3),
+        ("auto", 5119, 2),
+        ("quarter", 2559, 1),
+        ("half", 1279, 0),
     ],
 )
 def test_enough_is_left_for_the_model_s_input(decode, shorter, halvings):
