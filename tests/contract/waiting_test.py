@@ -20,7 +20,8 @@ def hurry(ledger: Ledger, time: float) -> None:
 
 def times(ledger: Ledger) -> list[float]:
     with ledger.read() as connection:
-        return list(connection.execute(select(jobs.c.run_at).where(jobs.c.state == "ready")).scalars())
+        query = select(jobs.c.run_at).where(jobs.c.state == "ready").order_by(jobs.c.subject)
+        return list(connection.execute(query).scalars())
 
 
 def test_what_waits_for_its_time_is_hurried_and_what_nobody_asked_for_is_not_made(ledger: Ledger) -> None:
