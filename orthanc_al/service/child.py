@@ -2,10 +2,8 @@
 
 import argparse
 import os
-import signal
 import sys
 import threading
-import types
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +15,7 @@ from orthanc_al.errors import ConfigurationError, OrthancAlError
 from orthanc_al.ledger import Ledger, processes
 from orthanc_al.observe import configure_logging, logger, now
 from orthanc_al.service import roles
+from orthanc_al.service.stopping import stopped_by_signals
 from orthanc_al.service.supervisor import die_with_parent
 from orthanc_al.settings import Settings, load
 
@@ -74,23 +73,6 @@ def run_role(settings: Settings, role: str) -> None:
         detail["state"] = ENDED
         _log.info("process_ended", role=role)
     ledger.close()
-
-
-@contextmanager
-def stopped_by_signals() -> Iterator[threading.Event]:
-    """Give an event that the first SIGINT or SIGTERM sets; the next one has its default effect."""
-    stop = threading.Event()
-
-    def ask(number: int, _: types.FrameType | None) -> None:
-        stop.set()
-        signal.signal(number, signal.SIG_DFL)
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

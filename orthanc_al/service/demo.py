@@ -20,7 +20,7 @@ from orthanc_al.domain import StudyState
 from orthanc_al.errors import ConfigurationError, OrthancAlError
 from orthanc_al.ledger import Ledger, worklist
 from orthanc_al.observe import configure_logging, now
-from orthanc_al.service import building, child, running, tables
+from orthanc_al.service import building, running, stopping, tables
 from orthanc_al.settings import Peer, Settings, load
 
 _MARKER: Final = ".orthanc-al-demo"
@@ -60,7 +60,7 @@ def run(folder: Path, studies: Path | None, console: Console, *, stay: bool) -> 
     configure_logging(settings.log.level)
     with (
         suppress(_InterruptedError),
-        child.stopped_by_signals() as stop,
+        stopping.stopped_by_signals() as stop,
         _service(settings, config, stop, console),
         _films(studies) as films,
     ):

@@ -13,7 +13,7 @@ from orthanc_al.ledger import Job, Ledger, Worker, WorkQueue, processes, trail, 
 from orthanc_al.observe import logger, now
 from orthanc_al.pipeline import LEARNER_STEPS
 from orthanc_al.select import spend_the_rest
-from orthanc_al.service import building, child, housekeeping, modelling, owners, ports, roles
+from orthanc_al.service import building, child, housekeeping, modelling, owners, ports, roles, stopping
 from orthanc_al.service.roles import learner
 from orthanc_al.service.supervisor import Supervisor
 from orthanc_al.settings import Settings
@@ -30,7 +30,7 @@ def serve(settings: Settings, config: Path | None) -> None:
     ConfigurationError
         Another program has one of our ports.
     """
-    with child.stopped_by_signals() as stop:
+    with stopping.stopped_by_signals() as stop:
         ports.wait_for(settings, stop)
         prepare(settings)
         if not stop.is_set():
