@@ -12,9 +12,6 @@ from orthanc_al.pipeline import Step
 
 _IGNORED = frozenset({"own", "duplicate"})
 
-_IMAGES_WAIT = 1.0
-"""Seconds after which a study is looked at whose images are being scored, if none asked for it before."""
-
 
 class AssembleStage:
     """Completes studies.
@@ -54,7 +51,7 @@ class AssembleStage:
                 # It keeps the place of its arrival: before the images of what came later.
                 waiting.enqueue(connection, Step.SCORE, job.subject, min(study.last_received_at, time))
 
-        return Outcome("complete", write, run_at={Step.SCORE: time + _IMAGES_WAIT})
+        return Outcome("complete", write, run_at={Step.SCORE: time + waiting.IMAGES_WAIT})
 
     @staticmethod
     def _evidence(connection: Connection, study: Study, time: float) -> Evidence:

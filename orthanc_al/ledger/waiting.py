@@ -13,6 +13,8 @@ from orthanc_al.pipeline import Step
 
 _BACKOFF_BASE: Final = 2.0
 _BACKOFF_CAP: Final = 600.0
+IMAGES_WAIT: Final = 1.0
+"""Seconds after which a study whose images are being scored is looked at again, if none asked before."""
 WAITS: Final = text("state = 'ready'")
 """Condition of the index of waiting jobs: as text, since neither many rows at once nor a statement that
 PostgreSQL has prepared finds the index by a condition with a parameter in it."""

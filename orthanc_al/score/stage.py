@@ -26,9 +26,6 @@ _REASON = 500
 _PACKAGE_WAITS = 30.0
 """Seconds after which a study looks again whether the package that it waits for can be run."""
 
-_IMAGES_WAIT = 1.0
-"""Seconds after which a study looks again whether its images are scored, if nobody told it before."""
-
 _TOGETHER = 32
 """Images that are looked at together."""
 
@@ -99,7 +96,7 @@ class ScoreStage:
             if study is None or study.state is StudyState.ARRIVING:
                 return Outcome("superseded")
             if waiting.is_in_first_try(connection, Step.SCORE_IMAGE, job.subject, time):
-                return Outcome("waiting", run_at={Step.SCORE: time + _IMAGES_WAIT})
+                return Outcome("waiting", run_at={Step.SCORE: time + waiting.IMAGES_WAIT})
             known = instances.of_study(connection, job.subject)
             beside = any(shadow.in_shadow(connection, use.name) for use in self._scorer.uses)
         return self._scored(study, known, beside=beside)

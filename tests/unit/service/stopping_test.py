@@ -30,13 +30,17 @@ AT_THE_LOCK = """
 """
 
 
+def _run(program: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=False
+    )
+
+
 @pytest.mark.parametrize("when", [TO_ANOTHER, AT_THE_LOCK], ids=["another", "lock"])
 @pytest.mark.parametrize("timeout", ["", "25"])
 def test_a_signal_is_heard_wherever_it_finds_the_main_thread(when: str, timeout: str) -> None:
     program = PROGRAM.format(when=when.strip(), timeout=timeout)
-    told = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=False
-    )
+    told = _run(program)
     assert told.stdout == "stopped\n", told.stderr
 
 
@@ -44,9 +48,7 @@ def test_a_wait_ends_when_its_time_is_over() -> None:
     program = PROGRAM.format(
         when="assert not stop.wait(0); assert not stop.wait(1.2); stop.set()", timeout=""
     )
-    told = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=False
-    )
+    told = _run(program)
     assert told.stdout == "stopped\n", told.stderr
 
 
@@ -54,5 +56,5 @@ def test_the_second_signal_ends_a_process_that_does_not_stop() -> None:
     program = PROGRAM.format(
         when="os.kill(os.getpid(), signal.SIGTERM); os.kill(os.getpid(), signal.SIGTERM)", timeout=""
     )
-    told = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=20, check=False)
+    told = _run(program)
     assert told.returncode == -15
