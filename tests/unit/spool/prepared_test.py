@@ -275,7 +275,7 @@ def test_there_are_always_some_and_none_makes_nobody_wait(
 ) -> None:
     for _ in range(20):
         _store(spool, b"abc")
-    _until(lambda: len(_ready(spool)) == 4)
+    _until(lambda: 2 < len(_ready(spool)) <= 4)  # made again where half are gone, so the last may be missing
     monkeypatch.setattr("orthanc_al.spool.prepared.PreparedFiles.take", lambda _: None)
     assert _store(spool, b"abc") in spool
     assert len(list(spool.ids())) == 21
