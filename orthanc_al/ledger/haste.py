@@ -1,11 +1,29 @@
 """The order inside the queue: what looks urgent is looked at further before what does not."""
 
 from collections.abc import Collection
+from typing import Final
 
-from sqlalchemy import Connection, or_, select, update
+from sqlalchemy import Connection, Float, and_, bindparam, select, union_all, update
 
 from orthanc_al.ledger.schema import instances, jobs
+from orthanc_al.ledger.waiting import WAITS
 from orthanc_al.pipeline import Step
+
+# Said with many an image: to make a statement costs more than to run it. From the study's instances to their
+# jobs, which an outer join makes sure of: by the way of the jobs, all that wait would be looked at.
+_STEPS: Final = jobs.c.step.in_(bindparam("steps", expanding=True))
+_OF_STUDY: Final = union_all(
+    select(jobs.c.id).where(WAITS, _STEPS, jobs.c.subject == bindparam("of")),
+    select(jobs.c.id)
+    .select_from(instances.outerjoin(jobs, and_(jobs.c.subject == instances.c.id, _STEPS, WAITS)))
+    .where(instances.c.study_instance_uid == bindparam("of")),
+)
+_EARLIER: Final = jobs.c.created_at - bindparam("seconds", type_=Float)
+_HASTEN: Final = (
+    update(jobs)
+    .where(jobs.c.id.in_(_OF_STUDY), jobs.c.run_at <= bindparam("time"), jobs.c.run_at > _EARLIER)
+    .values(run_at=_EARLIER)
+)
 
 
 def hasten(
@@ -16,16 +34,5 @@ def hasten(
     Once: a study that waits longer than that is not overtaken, however often this is said. What waits for
     its time goes on to wait.
     """
-    of_study = select(instances.c.id).where(instances.c.study_instance_uid == study_instance_uid)
-    earlier = jobs.c.created_at - seconds
-    connection.execute(
-        update(jobs)
-        .where(
-            jobs.c.state == "ready",
-            jobs.c.step.in_([step.value for step in steps]),
-            jobs.c.run_at <= time,
-            jobs.c.run_at > earlier,
-            or_(jobs.c.subject == study_instance_uid, jobs.c.subject.in_(of_study)),
-        )
-        .values(run_at=earlier)
-    )
+    values = {"of": study_instance_uid, "seconds": seconds, "time": time}
+    connection.execute(_HASTEN, {"steps": [step.value for step in steps], **values})

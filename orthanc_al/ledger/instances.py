@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, func, select, update
 
 from orthanc_al.domain import Instance, Origin, OriginKind
 from orthanc_al.ledger.engine import RINGS, upsert
@@ -19,6 +19,12 @@ _FOR_PROCESSING: Final = {
     "1.2.840.10008.5.1.4.1.1.1.2.1": "1.2.840.10008.5.1.4.1.1.1.2",
     "1.2.840.10008.5.1.4.1.1.1.3.1": "1.2.840.10008.5.1.4.1.1.1.3",
 }
+
+# Asked for with each image and each study: to make a statement costs more than to run it.
+_IN_ORDER: Final = select(instances).order_by(instances.c.received_at, instances.c.id)
+_OF_IDS: Final = _IN_ORDER.where(instances.c.id.in_(bindparam("ids", expanding=True)))
+_OF_STUDY: Final = _IN_ORDER.where(instances.c.study_instance_uid == bindparam("uid"))
+_OF_SOP: Final = _IN_ORDER.where(instances.c.sop_instance_uid == bindparam("uid"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +120,12 @@ def get(connection: Connection, instance_id: str) -> KnownInstance | None:
 
 def get_all(connection: Connection, ids: Sequence[str]) -> list[KnownInstance]:
     """Return what is known of instances, in the order of their arrival."""
-    return _in_order(connection, instances.c.id.in_(ids))
+    return [_known(row) for row in connection.execute(_OF_IDS, {"ids": list(ids)})]
 
 
 def of_study(connection: Connection, study_instance_uid: str) -> list[KnownInstance]:
     """Return a study's instances that have been looked at, in the order of their arrival."""
-    return _in_order(connection, instances.c.study_instance_uid == study_instance_uid)
+    return [_known(row) for row in connection.execute(_OF_STUDY, {"uid": study_instance_uid})]
 
 
 def count_of_study(connection: Connection, study_instance_uid: str, but: Collection[str]) -> int:
@@ -133,7 +139,7 @@ def count_of_study(connection: Connection, study_instance_uid: str, but: Collect
 
 def of_sop(connection: Connection, sop_instance_uid: str) -> list[KnownInstance]:
     """Return every receive event of a SOP Instance UID, in the order of their arrival."""
-    return _in_order(connection, instances.c.sop_instance_uid == sop_instance_uid)
+    return [_known(row) for row in connection.execute(_OF_SOP, {"uid": sop_instance_uid})]
 
 
 def known_among(connection: Connection, ids: Sequence[str]) -> set[str]:
@@ -231,11 +237,6 @@ def _values(instance: Instance, origin: Origin, *, own: bool) -> dict[str, Any]:
         "sha256": instance.sha256,
         "kind": "own" if own else None,
     }
-
-
-def _in_order(connection: Connection, condition: Any) -> list[KnownInstance]:
-    query = select(instances).where(condition).order_by(instances.c.received_at, instances.c.id)
-    return [_known(row) for row in connection.execute(query)]
 
 
 def _known(row: Row[Any]) -> KnownInstance:

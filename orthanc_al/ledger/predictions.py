@@ -5,10 +5,11 @@ None of it may be shown while the study is blind; `orthanc_al.ledger.worklist` i
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, RowMapping, delete, func, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, delete, func, select, update
 
 from orthanc_al.domain import ImageScore, ModelRef, Prediction, Region, Tier
 from orthanc_al.domain.geometry import SlicePlace
@@ -16,6 +17,16 @@ from orthanc_al.ledger.engine import upsert
 from orthanc_al.ledger.schema import image_scores, predictions
 
 _FLOAT = np.dtype("<f4")
+
+# Asked for with each study: to make a statement costs more than to run it.
+_SCORES: Final = (
+    select(image_scores)
+    .where(
+        image_scores.c.instance_id.in_(bindparam("ids", expanding=True)),
+        image_scores.c.model_digest == bindparam("digest"),
+    )
+    .order_by(image_scores.c.instance_id, image_scores.c.frame)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +103,6 @@ def image_scores_of(
     connection: Connection, instance_ids: Collection[str], model_digest: str
 ) -> list[ImageScore]:
     """Return the scores that one model gave to images, by instance id and frame."""
-    query = (
-        select(image_scores)
-        .where(image_scores.c.instance_id.in_(instance_ids), image_scores.c.model_digest == model_digest)
-        .order_by(image_scores.c.instance_id, image_scores.c.frame)
-    )
     return [
         ImageScore(
             instance_id=row["instance_id"],
@@ -106,7 +112,7 @@ def image_scores_of(
             regions=tuple(None if corners is None else Region(*corners) for corners in row["regions"]),
             place=_place(row["place"]),
         )
-        for row in connection.execute(query).mappings()
+        for row in connection.execute(_SCORES, {"ids": list(instance_ids), "digest": model_digest}).mappings()
     ]
 
 

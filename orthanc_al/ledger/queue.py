@@ -9,13 +9,14 @@ its jobs.
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, delete, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, select, update
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from orthanc_al.errors import LeaseLostError
 from orthanc_al.ledger.batches import beside
+from orthanc_al.ledger.due import first_due
 from orthanc_al.ledger.engine import Ledger
 from orthanc_al.ledger.schema import jobs
 from orthanc_al.ledger.waiting import backoff, enqueue_all
@@ -25,8 +26,23 @@ from orthanc_al.pipeline import Step, successors
 MAX_ATTEMPTS: Final = 8
 MAX_DEATHS: Final = 20  # tries that ended with their process: who killed it is not known, so more of them
 _PASSING_WAIT: Final = 30.0
-_SKEW: Final = 5.0  # seconds by which the clocks of several machines may differ
-_FARTHEST: Final = 86400.0  # seconds; no lease and no wait is longer
+
+# What each job asks for: to make a statement costs more than to run it.
+_IDS: Final = jobs.c.id.in_(bindparam("ids", expanding=True))
+_TAKE: Final = (
+    update(jobs)
+    .where(_IDS)
+    .values(
+        state="running",
+        attempts=jobs.c.attempts + 1,
+        lease_owner=bindparam("owner"),
+        lease_until=bindparam("until"),
+    )
+)
+_HELD: Final = select(jobs.c.id, jobs.c.run_at).where(
+    _IDS, jobs.c.state == "running", jobs.c.lease_owner == bindparam("owner")
+)
+_END: Final = delete(jobs).where(_IDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,46 +127,21 @@ class WorkQueue:
         Which those are, `orthanc_al.ledger.batches` says. Empty where none is due.
         """
         with self._ledger.read() as connection:  # most polls find nothing and must not take the write lock
-            if connection.execute(self._due(steps)).first() is None:
+            if first_due(connection, steps, self._clock()) is None:
                 return []
         with self._ledger.write() as connection:
             return self._take(connection, steps)
 
-    def _due(self, steps: Collection[Step]) -> Select[Any]:
-        time = self._clock()
-        due = and_(
-            jobs.c.step.in_([step.value for step in steps]),
-            or_(
-                and_(jobs.c.state == "ready", _has_come(jobs.c.run_at, time)),
-                # Made in the future, and never tried: the clock was set back since.
-                and_(
-                    jobs.c.state == "ready",
-                    jobs.c.attempts == 0,
-                    jobs.c.created_at.between(time + _SKEW, time + _FARTHEST),
-                ),
-                and_(jobs.c.state == "running", _has_come(jobs.c.lease_until, time)),
-            ),
-        )
-        return select(jobs).where(due).order_by(jobs.c.run_at, jobs.c.id).limit(1)
-
     def _take(self, connection: Connection, steps: Collection[Step]) -> list[Job]:
-        lead = connection.execute(self._due(steps).with_for_update(skip_locked=True)).mappings().first()
+        lead = first_due(connection, steps, self._clock())
         if lead is None:
             return []
         if lead["attempts"] >= MAX_DEATHS:  # the last tries all ended with their process
             _quarantine(connection, lead["id"], "the process that ran it died, each time")
             return []
         rows = [lead, *beside(connection, lead, self._clock())]
-        connection.execute(
-            update(jobs)
-            .where(jobs.c.id.in_([row["id"] for row in rows]))
-            .values(
-                state="running",
-                attempts=jobs.c.attempts + 1,
-                lease_owner=self._owner,
-                lease_until=self._clock() + self.lease_seconds,
-            )
-        )
+        lease = {"owner": self._owner, "until": self._clock() + self.lease_seconds}
+        connection.execute(_TAKE, {"ids": [row["id"] for row in rows], **lease})
         return [
             Job(row["id"], Step(row["step"]), row["subject"], row["attempts"] + 1, self._owner, row["run_at"])
             for row in rows
@@ -194,7 +185,7 @@ class WorkQueue:
                     held.pop(job.id, None)
                 else:
                     wanted |= {what: min(at, wanted.get(what, at)) for what, at in follows.items()}
-            connection.execute(delete(jobs).where(jobs.c.id.in_(held)))
+            connection.execute(_END, {"ids": list(held)})
             enqueue_all(connection, wanted)
             following = self._take(connection, then) if then and not refused else []
         return Finished(following, refused)
@@ -254,7 +245,7 @@ class WorkQueue:
 
     def _held_among(self, connection: Connection, held: Sequence[Job]) -> dict[int, float]:
         """Return the jobs that are still this worker's, and their times; none is lost while it may write."""
-        rows = connection.execute(select(jobs.c.id, jobs.c.run_at).where(self._ours(held)))
+        rows = connection.execute(_HELD, {"ids": [job.id for job in held], "owner": self._owner})
         return {row.id: row.run_at for row in rows}
 
     @staticmethod
@@ -268,11 +259,6 @@ class WorkQueue:
 def _is_the_jobs_own(error: Exception) -> bool:
     """Whether an error is of one job's outcome, and leaves the transaction as it was before it."""
     return isinstance(error, IntegrityError | DataError) or not isinstance(error, SQLAlchemyError)
-
-
-def _has_come(column: ColumnElement[float | None], time: float) -> ColumnElement[bool]:
-    """Whether a time has come; one beyond all that is planned is of a clock that was set back since."""
-    return or_(column <= time, column > time + _FARTHEST)
 
 
 def _quarantine(connection: Connection, job_id: int, error: str) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from sqlalchemy import Case, Connection, RowMapping, Select, case, exists, insert, select, update
+from sqlalchemy import Case, Connection, RowMapping, bindparam, case, exists, insert, select, update
 
 from orthanc_al.domain import Attributes, Study, StudyState
 from orthanc_al.domain.header import Header
@@ -28,10 +28,16 @@ TWO_PATIENTS: Final = "two patients under one Study Instance UID"
 _JUDGED: Final = (StudyState.COMPLETE, StudyState.SCORED, StudyState.INELIGIBLE)
 _OFF: Final = (StudyState.READ, StudyState.EXPIRED)
 
+# Asked for with each image and each study: to make a statement costs more than to run it.
+_OWN: Final = studies.c.study_instance_uid == bindparam("uid")
+_STUDY: Final = select(studies).where(_OWN)
+_STUDY_TO_CHANGE: Final = _STUDY.with_for_update()
+_STANDS: Final = select(studies.c.state, studies.c.revision).where(_OWN).with_for_update()
+
 
 def get(connection: Connection, study_instance_uid: str) -> Study | None:
     """Return a study, None where it is not known."""
-    row = connection.execute(_query(study_instance_uid)).mappings().first()
+    row = connection.execute(_STUDY, {"uid": study_instance_uid}).mappings().first()
     return None if row is None else _study(row)
 
 
@@ -81,7 +87,7 @@ def arrive(
         As it is now.
     """
     uid = header.study_instance_uid
-    row = connection.execute(_query(uid).with_for_update()).mappings().first()
+    row = connection.execute(_STUDY_TO_CHANGE, {"uid": uid}).mappings().first()
     if row is None:
         made = _new(header, patient_key, received_at, read_by, image=image)
         connection.execute(insert(studies).values(**made))
@@ -179,7 +185,7 @@ def close(connection: Connection, study_instance_uid: str, state: StudyState, at
 def reopen(connection: Connection, study_instance_uid: str) -> bool:
     """Put a study back on the worklist where it stood; False where it is unknown, or was not off it."""
     own = studies.c.study_instance_uid == study_instance_uid
-    row = connection.execute(_query(study_instance_uid).with_for_update()).mappings().first()
+    row = connection.execute(_STUDY_TO_CHANGE, {"uid": study_instance_uid}).mappings().first()
     if row is None or StudyState(row["state"]) not in _OFF:
         return False
     scored = exists().where(
@@ -209,8 +215,7 @@ def _move(
     One that was read or has expired meanwhile takes the facts, but neither state nor place.
     """
     own = studies.c.study_instance_uid == seen.study_instance_uid
-    query = select(studies.c.state, studies.c.revision).where(own).with_for_update()
-    row = connection.execute(query).first()
+    row = connection.execute(_STANDS, {"uid": seen.study_instance_uid}).first()
     if row is None or row.revision != seen.revision or StudyState(row.state) not in (*allowed, *_OFF):
         return False
     moved = {} if StudyState(row.state) in _OFF else {"state": state.value, **place}
@@ -294,10 +299,6 @@ def _reopened(row: RowMapping, received_at: float, read_by: int) -> dict[str, An
             "closed_at": None,
         }
     return changes
-
-
-def _query(study_instance_uid: str) -> Select[Any]:
-    return select(studies).where(studies.c.study_instance_uid == study_instance_uid)
 
 
 def _study(row: Mapping[Any, Any]) -> Study:

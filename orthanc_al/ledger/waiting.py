@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from sqlalchemy import Connection, delete, exists, func, select, text, update
+from sqlalchemy import Connection, bindparam, delete, exists, func, select, text, update
 
 from orthanc_al.ledger.engine import upsert
 from orthanc_al.ledger.schema import instances, jobs
@@ -18,6 +18,25 @@ IMAGES_WAIT: Final = 1.0
 WAITS: Final = text("state = 'ready'")
 """Condition of the index of waiting jobs: as text, since neither many rows at once nor a statement that
 PostgreSQL has prepared finds the index by a condition with a parameter in it."""
+
+# What each image and each study asks for: to make a statement costs more than to run it.
+_SAME: Final = (jobs.c.step == bindparam("wanted"), jobs.c.subject == bindparam("of"))
+_HURRY_WAITING: Final = (
+    update(jobs).where(WAITS, jobs.c.run_at > bindparam("time"), *_SAME).values(run_at=bindparam("time"))
+)
+_HURRY_RUNNING: Final = update(jobs).where(jobs.c.state == "running", *_SAME).values(run_at=bindparam("time"))
+# From the study's instances to their jobs: the other way would look at all that wait.
+_OF_STUDY: Final = select(instances.c.id).where(instances.c.study_instance_uid == bindparam("of")).limit(1)
+_OF_INSTANCE: Final = (jobs.c.step == bindparam("wanted"), jobs.c.subject == instances.c.id)
+_WAITS_OF: Final = _OF_STUDY.where(exists().where(WAITS, jobs.c.attempts == 0, *_OF_INSTANCE))
+_RUNS_OF: Final = _OF_STUDY.where(
+    exists().where(
+        jobs.c.state == "running",
+        jobs.c.attempts == 1,
+        jobs.c.lease_until > bindparam("time"),
+        *_OF_INSTANCE,
+    )
+)
 
 
 def enqueue(connection: Connection, step: Step, subject: str, run_at: float) -> None:
@@ -57,21 +76,15 @@ def hurry(connection: Connection, step: Step, subject: str, time: float) -> None
     One that runs looks again at once where it would have looked later: its row's time is what says so when it
     ends. What needs no second look gets none.
     """
-    same = (jobs.c.step == step.value, jobs.c.subject == subject)
-    for state in ((WAITS, jobs.c.run_at > time), (jobs.c.state == "running",)):
-        connection.execute(update(jobs).where(*state, *same).values(run_at=time))
+    values = {"wanted": step.value, "of": subject, "time": time}
+    for statement in (_HURRY_WAITING, _HURRY_RUNNING):
+        connection.execute(statement, values)
 
 
 def is_in_first_try(connection: Connection, step: Step, study_instance_uid: str, time: float) -> bool:
     """Whether a worker has, or soon takes, instances of a study for a step at which they did not fail yet."""
-    same = (jobs.c.step == step.value, jobs.c.subject == instances.c.id)
-    waits = exists().where(WAITS, jobs.c.attempts == 0, *same)
-    runs = exists().where(jobs.c.state == "running", jobs.c.attempts == 1, jobs.c.lease_until > time, *same)
-    # From the study's instances to their jobs: the other way would look at all that wait.
-    of_study = select(instances.c.id).where(instances.c.study_instance_uid == study_instance_uid)
-    return any(
-        connection.execute(of_study.where(there).limit(1)).first() is not None for there in (waits, runs)
-    )
+    values = {"wanted": step.value, "of": study_instance_uid, "time": time}
+    return any(connection.execute(there, values).first() is not None for there in (_WAITS_OF, _RUNS_OF))
 
 
 def backoff(attempts: int) -> float:
