@@ -1,8 +1,8 @@
-"""The ledger's connection: SQLite (WAL, synchronous=FULL) by default, PostgreSQL by its URL.
+"""The ledger's connection: SQLite (in its write-ahead log) by default, PostgreSQL by its URL.
 
 `Ledger.write` is one transaction that holds the write lock from its start (``BEGIN IMMEDIATE``, an advisory
-lock on PostgreSQL), so that what it read is still true when it writes; `Ledger.read` sees one consistent
-state and blocks nobody.
+lock on PostgreSQL), so that what it read is still true when it writes, and that the disk has when it
+returns; `Ledger.read` sees one consistent state and blocks nobody.
 """
 
 import re
@@ -22,7 +22,7 @@ from sqlalchemy.exc import TimeoutError as WaitedTooLong
 from sqlalchemy.pool import QueuePool
 
 from orthanc_al.errors import LedgerError
-from orthanc_al.ledger.locks import BUSY_SECONDS, WRITE_LOCK, on_begin, on_connect
+from orthanc_al.ledger.locks import BUSY_SECONDS, WRITE_LOCK, force, on_begin, on_connect
 from orthanc_al.ledger.trouble import without_row
 
 if TYPE_CHECKING:
@@ -95,14 +95,26 @@ class Ledger:
         return cls.open(url)
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """One transaction that may write: committed at the end, rolled back on an exception."""
+    def write(self, *, forced: bool = True) -> Iterator[Connection]:
+        """One transaction that may write: committed at the end, rolled back on an exception.
+
+        Parameters
+        ----------
+        forced
+            Whether it waits until the disk has it. False for what is done again from what the disk has: a
+            power cut may take the last of such transactions, never one from before a forced one, and a kill
+            takes none.
+        """
         with self._turn(), self._engine.connect() as connection:
             connection.info["immediate"] = True
             connection.info[RINGS] = False
+            if self._engine.dialect.name == "sqlite":
+                force(connection, forced=forced)
             with connection.begin():
                 if self._engine.dialect.name != "sqlite":
                     connection.execute(select(func.pg_advisory_xact_lock(WRITE_LOCK)))
+                    if not forced:
+                        connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
                 yield connection
             rings = connection.info[RINGS]
         if rings:

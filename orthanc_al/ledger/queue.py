@@ -21,7 +21,7 @@ from orthanc_al.ledger.engine import Ledger
 from orthanc_al.ledger.schema import jobs
 from orthanc_al.ledger.waiting import backoff, enqueue_all
 from orthanc_al.observe import Clock, now
-from orthanc_al.pipeline import Step, successors
+from orthanc_al.pipeline import REPEATABLE, Step, successors
 
 MAX_ATTEMPTS: Final = 8
 MAX_DEATHS: Final = 20  # tries that ended with their process: who killed it is not known, so more of them
@@ -129,7 +129,7 @@ class WorkQueue:
         with self._ledger.read() as connection:  # most polls find nothing and must not take the write lock
             if first_due(connection, steps, self._clock()) is None:
                 return []
-        with self._ledger.write() as connection:
+        with self._ledger.write(forced=False) as connection:  # who is gone with the power holds nothing
             return self._take(connection, steps)
 
     def _take(self, connection: Connection, steps: Collection[Step]) -> list[Job]:
@@ -149,7 +149,7 @@ class WorkQueue:
 
     def extend(self, held: Sequence[Job]) -> None:
         """Hold jobs for another lease; one that was lost meanwhile stays lost, and `finish_many` says so."""
-        with self._ledger.write() as connection:
+        with self._ledger.write(forced=False) as connection:
             connection.execute(
                 update(jobs).where(self._ours(held)).values(lease_until=self._clock() + self.lease_seconds)
             )
@@ -158,6 +158,7 @@ class WorkQueue:
         """Write outcomes, end their jobs, add the jobs that follow and take the next ones.
 
         All in one transaction: each by itself would be a wait for the disk, and so would taking the next.
+        What is `REPEATABLE` alone waits for none: after a power cut it is done again.
         What follows from several of them is asked for once. An outcome that can't be written takes nothing of
         the others along.
 
@@ -173,7 +174,7 @@ class WorkQueue:
         """
         refused: list[tuple[Job, Exception]] = []
         wanted: dict[tuple[Step, str], float] = {}
-        with self._ledger.write() as connection:
+        with self._ledger.write(forced=not {job.step for job, _ in done} <= REPEATABLE) as connection:
             held = self._held_among(connection, [job for job, _ in done])
             for job, outcome in done:
                 try:

@@ -23,7 +23,7 @@ from orthanc_al.receive.session import Session
 from orthanc_al.spool import Spool
 
 GATHER_SECONDS: Final = 0.02  # between two batches at least: what comes meanwhile is one transaction
-_REST: Final = 4.0  # times as long as the last batch took: commits stand in line with the spool's fsyncs
+_REST: Final = 10.0  # times as long as the last batch took: it has the interpreter that receives
 _LONGEST_GATHER_SECONDS: Final = 0.2
 RETRY_SECONDS: Final = 2.0
 _LARGEST_BATCH: Final = 500
@@ -64,6 +64,7 @@ class Recorder:
         self._destinations = tuple(destinations)
         self._waiting: deque[_Told] = deque()
         self._come = threading.Event()
+        self._hurry = threading.Event()  # somebody may wait for what is told: an association is over
         self._stopping = threading.Event()
         self._spool_is_ahead = False  # rows were let go: the spool has them
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
@@ -75,6 +76,7 @@ class Recorder:
     def stop(self) -> None:
         """Write what waits, once; what can't be written now, the next start rebuilds."""
         self._stopping.set()
+        self._hurry.set()
         self._come.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -97,21 +99,24 @@ class Recorder:
             return
         _log.info("association_ended", source=session.origin.source, how=ended, instances=session.stored)
         self._waiting.append(_Over(session, ended))
+        self._hurry.set()
         self._come.set()
 
     def _run(self) -> None:
         while True:
             self._come.wait()
             self._come.clear()
+            self._hurry.clear()
             began = time.monotonic()
             done = self._catch_up()
             if not done:
                 self._come.set()
-            took = time.monotonic() - began
-            pause = min(_LONGEST_GATHER_SECONDS, max(GATHER_SECONDS, _REST * took)) if done else RETRY_SECONDS
-            stopping = self._stopping.wait(pause)
+            stopping = self._stopping.wait(GATHER_SECONDS if done else RETRY_SECONDS)
             if stopping and not (done and self._waiting):
                 return
+            if done:
+                took = time.monotonic() - began
+                self._hurry.wait(min(_LONGEST_GATHER_SECONDS, _REST * took) - GATHER_SECONDS)
 
     def _catch_up(self) -> bool:
         """Write all that waits; return False where the ledger can't be reached now."""
@@ -132,7 +137,7 @@ class Recorder:
 
     def _write_batch(self, batch: Sequence[_Told]) -> None:
         try:
-            with self._ledger.write() as connection:
+            with self._ledger.write(forced=False) as connection:  # the spool has it
                 stand = self._write(connection, batch)
         except (DataError, IntegrityError) as error:
             if len(batch) > 1:  # one that the ledger can't hold must not keep the others out

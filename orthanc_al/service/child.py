@@ -85,7 +85,7 @@ def _heartbeat(ledger: Ledger, role: str, detail: dict[str, Any]) -> Iterator[No
         ended = False
         while True:  # once more at the end, for how it ended
             try:
-                with ledger.write() as connection:
+                with ledger.write(forced=False) as connection:
                     processes.report_alive(connection, role, os.getpid(), started, dict(detail))
             except SQLAlchemyError as error:
                 _log.warning("heartbeat_failed", role=role, error=str(error))

@@ -1,6 +1,7 @@
 """What the work queue promises of jobs that are taken together, on SQLite and on PostgreSQL."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import pytest
 from sqlalchemy import Connection, insert, select, update
@@ -31,6 +32,36 @@ def test_headers_are_looked_at_together_oldest_first_and_not_too_many(ledger: Le
     assert {job.attempts for job in first} == {1}
     assert subjects(WorkQueue(ledger, "b").claim_many({Step.ARRIVE})) == ids[MOST:]
     assert queue.claim_many({Step.ARRIVE}) == []
+
+
+@pytest.mark.parametrize(
+    ("steps", "waits"),
+    [((Step.ARRIVE, Step.SCORE_IMAGE), False), ((Step.SELECT,), True), ((Step.ARRIVE, Step.REPORT), True)],
+)
+def test_what_a_power_cut_takes_is_done_again_or_was_waited_for(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, steps: tuple[Step, ...], waits: bool
+) -> None:
+    outcomes = {
+        Step.ARRIVE: "unusable",
+        Step.SCORE_IMAGE: "later",
+        Step.SELECT: "superseded",
+        Step.REPORT: "superseded",
+    }
+    queue = WorkQueue(ledger, "a")
+    for step in steps:
+        arrive(ledger, f"of {step}", step=step)
+    claimed = [job for step in steps for job in queue.claim_many({step})]
+    seen: list[bool] = []
+    write = ledger.write
+
+    def spied(*, forced: bool = True) -> AbstractContextManager[Connection]:
+        seen.append(forced)
+        return write(forced=forced)
+
+    monkeypatch.setattr(ledger, "write", spied)
+    queue.extend(claimed)
+    queue.finish_many([(job, Outcome(outcomes[job.step])) for job in claimed])
+    assert seen == [False, waits]
 
 
 def test_slices_are_scored_with_those_of_their_study_alone(ledger: Ledger) -> None:

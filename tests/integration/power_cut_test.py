@@ -20,6 +20,7 @@ from typing import Any, Final
 import pytest
 
 from orthanc_al.domain import Origin
+from orthanc_al.ledger import Ledger, facts
 from orthanc_al.spool import Spool, part10
 
 _SHUTDOWN: Final = 0x8004587D  # EXT4_IOC_SHUTDOWN, _IOR('X', 125, __u32)
@@ -132,6 +133,32 @@ def test_a_seal_whose_bytes_the_cut_took_proves_nothing(disk: _Disk) -> None:
     assert after.take_up_prepared() == 0
     assert _found(after) == {}
     assert after.to_be_taken_up() == ([], [name])  # kept: nobody can tell whether it was acknowledged
+
+
+def test_of_what_the_ledger_was_not_to_force_a_cut_takes_the_end_and_nothing_from_before_what_it_was(
+    disk: _Disk,
+) -> None:
+    last_forced, last = _from_another(disk, _write_the_ledger_and_die)
+    disk.cut_the_power()
+    ledger = Ledger.open(f"sqlite:///{disk.mounted}/ledger.sqlite")
+    with ledger.read() as connection:
+        there = [int(name) for name in range(1, last + 1) if facts.get(connection, str(name)) is not None]
+        assert connection.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
+    ledger.close()
+    assert there == list(range(1, len(there) + 1))  # no gap
+    assert last_forced <= len(there) < last  # it did take some
+
+
+def _write_the_ledger_and_die(folder: Path, there: Connection) -> None:
+    """Write transactions of both kinds, by two connections and past a checkpoint; the last ones unforced."""
+    url = f"sqlite:///{folder.parent}/ledger.sqlite"
+    ledgers = [Ledger.create(url), Ledger.create(url)]
+    forced_at = (50, 333, 400)
+    for number in range(1, 451):
+        with ledgers[number % 2].write(forced=number in forced_at) as connection:
+            facts.put(connection, str(number), "x" * 20_000)
+    there.send((forced_at[-1], number))
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _stored_by_another(disk: _Disk) -> dict[str, bytes]:

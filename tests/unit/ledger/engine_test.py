@@ -63,6 +63,19 @@ def test_sqlite_is_durable_and_concurrent(ledger: Ledger) -> None:
         assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
 
 
+@pytest.mark.both_databases
+def test_only_what_is_done_again_does_not_wait_for_the_disk(ledger: Ledger) -> None:
+    with ledger.read() as connection:
+        on_sqlite = connection.dialect.name == "sqlite"
+    asked = "PRAGMA synchronous" if on_sqlite else "SHOW synchronous_commit"
+    waits, goes_on = (2, 1) if on_sqlite else ("on", "off")
+    for forced in (True, False, True, False):  # by connections that others had before
+        with ledger.write(forced=forced) as connection:
+            assert connection.exec_driver_sql(asked).scalar() == (waits if forced else goes_on)
+    with ledger.write() as connection:
+        assert connection.exec_driver_sql(asked).scalar() == waits
+
+
 def test_a_backup_is_a_whole_ledger_while_the_first_is_in_use(ledger: Ledger, tmp_path: Path) -> None:
     with ledger.write() as connection:
         facts.put(connection, "a", "b")
