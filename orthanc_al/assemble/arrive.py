@@ -61,6 +61,7 @@ class ArriveStage:
         self._ledger = ledger
         self._spool = spool
         self._targets = targets
+        self._salt = b""  # the site's, once it is known
 
     def run(self, job: Job) -> Outcome:
         """Look at the instance that is the job's subject.
@@ -71,13 +72,21 @@ class ArriveStage:
 
     def run_all(self, jobs: Sequence[Job]) -> list[Outcome]:
         """Look at the instances that are the jobs' subjects."""
+        if not self._salt:  # made here, and not in a transaction that may be undone
+            with self._ledger.write() as connection:
+                self._salt = facts.patient_salt(connection)
         with self._ledger.read() as connection:
             known = {
                 one.instance.id: one for one in instances.get_all(connection, [job.subject for job in jobs])
             }
         looked_at = [self._look(job, known.get(job.subject)) for job in jobs]
+        uids = {one.header.sop_instance_uid for one in looked_at if not isinstance(one, Outcome)}
         with self._ledger.read() as connection:
-            judged = [one if isinstance(one, Outcome) else _judged(connection, one) for one in looked_at]
+            events = instances.of_sops(connection, uids)
+        judged = [
+            one if isinstance(one, Outcome) else _judged(one, events[one.header.sop_instance_uid])
+            for one in looked_at
+        ]
         return [one if isinstance(one, Outcome) else self._outcome(*one) for one in judged]
 
     def _look(self, job: Job, known: KnownInstance | None) -> _Arrived | Outcome:
@@ -113,15 +122,19 @@ class ArriveStage:
 
     def _write(self, connection: Connection, arrived: _Arrived) -> None:
         # Once more, under the lock: its twin may have been looked at at the same time.
-        arrived, twins = _judged(connection, arrived)
+        own = arrived.known.instance.id
+        events = instances.of_sop(connection, arrived.header.sop_instance_uid)
+        arrived, twins = _judged(arrived, events)
         compared = self._compared(arrived, twins)
         if compared.sha256 != arrived.sha256:
-            arrived, _ = _judged(connection, compared)
-        before = instances.get(connection, arrived.known.instance.id)
+            arrived, _ = _judged(compared, events)
+        before = next((event for event in events if event.instance.id == own), None)
+        if before is None:  # its sender called it by another UID than the data set does
+            before = instances.get(connection, own)
         first_time = before is not None and before.kind is None
         instances.set_header(
             connection,
-            arrived.known.instance.id,
+            own,
             kind=arrived.kind,
             study_instance_uid=arrived.header.study_instance_uid,
             series_instance_uid=arrived.header.series_instance_uid or None,
@@ -137,10 +150,9 @@ class ArriveStage:
 
     def _join_study(self, connection: Connection, arrived: _Arrived) -> None:
         header = arrived.header
-        before = studies.get(connection, header.study_instance_uid)
         received_at = arrived.known.instance.received_at
-        patient, without_issuer = _patient(connection, header)
-        study = studies.arrive(
+        patient, without_issuer = _patient(connection, self._salt, header)
+        study, before = studies.arrive(
             connection,
             header,
             patient,
@@ -177,34 +189,33 @@ class ArriveStage:
         return digest.hexdigest()
 
 
-def _judged(connection: Connection, arrived: _Arrived) -> tuple[_Arrived, list[KnownInstance]]:
-    """Return what an instance is, given the others of its SOP Instance UID, and those of other bytes."""
+def _judged(arrived: _Arrived, events: Sequence[KnownInstance]) -> tuple[_Arrived, list[KnownInstance]]:
+    """Return what an instance is, given all of its SOP Instance UID, and those of other bytes."""
     if arrived.kind == "own":
         return arrived, []
-    twins = _twins(connection, arrived)
+    twins = _twins(arrived, events)
     if any(twin.instance.sha256 == arrived.sha256 for twin in twins):
         reason = "the same instance with the same bytes is here already"
         return replace(arrived, kind="duplicate", reason=reason), []
     return replace(arrived, changed=bool(twins)), twins
 
 
-def _twins(connection: Connection, arrived: _Arrived) -> list[KnownInstance]:
+def _twins(arrived: _Arrived, events: Sequence[KnownInstance]) -> list[KnownInstance]:
     """Return the other instances of this SOP Instance UID that were looked at."""
     return [
         twin
-        for twin in instances.of_sop(connection, arrived.header.sop_instance_uid)
+        for twin in events
         if twin.instance.id != arrived.known.instance.id
         and twin.instance.sha256 is not None
         and twin.kind not in ("own", "duplicate")
     ]
 
 
-def _patient(connection: Connection, header: Header) -> tuple[str, str]:
+def _patient(connection: Connection, salt: bytes, header: Header) -> tuple[str, str]:
     """Return the patient's key, and as it would be if the instance named no issuer of the ID.
 
     A patient without an ID is one of her own, known by her study.
     """
-    salt = facts.patient_salt(connection)
     if not header.patient_id:
         alone = patient_key(salt, "", header.study_instance_uid)
         return alone, alone

@@ -162,7 +162,7 @@ def _text(dataset: Dataset, keyword: str, length: int) -> str:
 
 def _clean(text: str) -> str:
     """Strip padding (PS3.5 6.2), control characters and lone surrogates: no database or page takes them."""
-    printable = "".join(character for character in text if character.isprintable())
+    printable = text if text.isprintable() else "".join(filter(str.isprintable, text))
     return printable.encode("utf-8", "replace").decode().strip()
 
 

@@ -25,6 +25,13 @@ _IN_ORDER: Final = select(instances).order_by(instances.c.received_at, instances
 _OF_IDS: Final = _IN_ORDER.where(instances.c.id.in_(bindparam("ids", expanding=True)))
 _OF_STUDY: Final = _IN_ORDER.where(instances.c.study_instance_uid == bindparam("uid"))
 _OF_SOP: Final = _IN_ORDER.where(instances.c.sop_instance_uid == bindparam("uid"))
+_OF_SOPS: Final = _IN_ORDER.where(instances.c.sop_instance_uid.in_(bindparam("uids", expanding=True)))
+_HEADER: Final = ("kind", "study_instance_uid", "series_instance_uid", "modality", "sha256", "reason")
+_SET_HEADER: Final = (
+    update(instances)
+    .where(instances.c.id == bindparam("instance_id"))
+    .values({name: bindparam(name) for name in _HEADER})
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +149,14 @@ def of_sop(connection: Connection, sop_instance_uid: str) -> list[KnownInstance]
     return [_known(row) for row in connection.execute(_OF_SOP, {"uid": sop_instance_uid})]
 
 
+def of_sops(connection: Connection, sop_instance_uids: Collection[str]) -> dict[str, list[KnownInstance]]:
+    """Return what `of_sop` does, for each of several."""
+    found: dict[str, list[KnownInstance]] = {uid: [] for uid in sop_instance_uids}
+    for row in connection.execute(_OF_SOPS, {"uids": list(found)}) if found else ():
+        found[row.sop_instance_uid].append(_known(row))
+    return found
+
+
 def known_among(connection: Connection, ids: Sequence[str]) -> set[str]:
     """Return which of these ids the ledger knows."""
     return _known_among(connection, instances.c.id, ids)
@@ -164,18 +179,8 @@ def set_header(
     reason: str | None = None,
 ) -> None:
     """Write what the header says, once the step ``arrive`` has looked at it."""
-    connection.execute(
-        update(instances)
-        .where(instances.c.id == instance_id)
-        .values(
-            kind=kind,
-            study_instance_uid=study_instance_uid,
-            series_instance_uid=series_instance_uid,
-            modality=modality,
-            sha256=sha256,
-            reason=reason,
-        )
-    )
+    values = (kind, study_instance_uid, series_instance_uid, modality, sha256, reason)
+    connection.execute(_SET_HEADER, {"instance_id": instance_id, **dict(zip(_HEADER, values, strict=True))})
 
 
 def mark_unusable(connection: Connection, known: KnownInstance, reason: str) -> None:

@@ -62,7 +62,7 @@ def arrive(
     *,
     image: bool,
     key_without_issuer: str = "",
-) -> Study:
+) -> tuple[Study, Study | None]:
     """Take an instance into its study, which is made where it is new.
 
     A new image makes a new revision and reopens the study; one that had left the worklist comes back
@@ -85,19 +85,21 @@ def arrive(
     -------
     Study
         As it is now.
+    Study or None
+        As it was, None where it is new.
     """
     uid = header.study_instance_uid
     row = connection.execute(_STUDY_TO_CHANGE, {"uid": uid}).mappings().first()
     if row is None:
         made = _new(header, patient_key, received_at, read_by, image=image)
         connection.execute(insert(studies).values(**made))
-        return _study({"reason": None, **made})
+        return _study({"reason": None, **made}), None
     changes = _reopened(row, received_at, read_by) if image else {}
     changes |= _filled(row, header, image=image)
     changes |= _patient(row, header, patient_key, key_without_issuer, image=image)
     if changes:
         connection.execute(update(studies).where(studies.c.study_instance_uid == uid).values(**changes))
-    return _study({**row, **changes})
+    return _study({**row, **changes}), _study(row)
 
 
 def completed_revision(connection: Connection, study_instance_uid: str) -> int | None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from pydicom import Dataset
+from pydicom.filereader import read_file_meta_info
 from sqlalchemy import select
 
 from orthanc_al.domain import StudyState
@@ -175,6 +176,22 @@ def test_twins_that_two_workers_look_at_at_once_are_one_image_and_a_duplicate(
             outcome.write(connection)
     with pipeline.ledger.read() as connection:
         assert [instances.get(connection, one).kind for one in ids] == ["image", "duplicate"]
+    assert _row(pipeline)["revision"] == 1
+
+
+def test_an_instance_that_its_sender_calls_by_another_uid_than_it_says_joins_its_study(
+    pipeline: Pipeline, tmp_path: Path, grey
+):
+    path = tmp_path / "sent.dcm"
+    wrap(grey, 1).save_as(path, enforce_file_format=True)
+    meta = read_file_meta_info(path)
+    data_set = path.read_bytes()[144 + int(meta.FileMetaInformationGroupLength) :]
+    sop_class, syntax = str(meta.MediaStorageSOPClassUID), str(meta.TransferSyntaxUID)
+    instance_id = pipeline.receive_bytes(data_set, sop_class, "1.2.3.4", syntax)
+    pipeline.work()
+    with pipeline.ledger.read() as connection:
+        known = instances.get(connection, instance_id)
+    assert (known.kind, known.instance.sop_instance_uid) == ("image", "1.2.3.4")
     assert _row(pipeline)["revision"] == 1
 
 

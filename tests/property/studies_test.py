@@ -43,7 +43,7 @@ class StudyLife(RuleBasedStateMachine):
         self.clock += 1.0
         header = Header(UID, "1", "1.2", f"1.{self.clock}", modality="DX", patient_id=patient)
         with self.ledger.write() as connection:
-            self.seen.append(studies.arrive(connection, header, patient, self.clock, 240, image=image))
+            self.seen.append(studies.arrive(connection, header, patient, self.clock, 240, image=image)[0])
 
     @rule(patient=st.sampled_from(["P", "P", "P", "", "Q"]))
     def image(self, patient: str) -> None:

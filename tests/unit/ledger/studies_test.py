@@ -18,7 +18,7 @@ SR = replace(FILM, modality="SR", sop_instance_uid="1.2.9", body_part="")
 
 def _arrive(ledger: Ledger, header: Header = FILM, key: str = "p", at: float = 60.0, *, image: bool = True):
     with ledger.write() as connection:
-        return studies.arrive(connection, header, key, at, int(at / 60) + 240, image=image)
+        return studies.arrive(connection, header, key, at, int(at / 60) + 240, image=image)[0]
 
 
 def _now(ledger: Ledger):
