@@ -1,15 +1,15 @@
 """The entrance of a child of the supervisor: it leaves out what libraries load and the role has no use for.
 
-pydicom takes NumPy and Pillow where they are there, for pixels, and structlog takes rich, for its colours;
-the listener looks at no pixels and writes plain lines, and is to be small. Their import fails from here on,
-which both foresee.
+pydicom takes NumPy and Pillow where they are there, for pixels, structlog takes rich, for its colours, and
+greenlet, as SQLAlchemy does for asyncio; the listener looks at no pixels, writes plain lines, has threads,
+and is to be small. Their import fails from here on, which all of them foresee.
 """
 
 import sys
 from importlib import import_module
 from typing import Final
 
-_NOT_WANTED: Final = {"listener": ("numpy", "PIL", "rich")}
+_NOT_WANTED: Final = {"listener": ("numpy", "PIL", "rich", "greenlet")}
 
 
 def main() -> int:
