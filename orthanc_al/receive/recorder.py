@@ -23,7 +23,7 @@ from orthanc_al.receive.session import Session
 from orthanc_al.spool import Spool
 
 GATHER_SECONDS: Final = 0.02  # between two batches at least: what comes meanwhile is one transaction
-_REST: Final = 10.0  # times as long as the last batch took: it has the interpreter that receives
+_REST: Final = 4.0  # times as long as the last batch took: it has the interpreter that receives
 _LONGEST_GATHER_SECONDS: Final = 0.2
 RETRY_SECONDS: Final = 2.0
 _LARGEST_BATCH: Final = 500
@@ -109,14 +109,14 @@ class Recorder:
             self._hurry.clear()
             began = time.monotonic()
             done = self._catch_up()
+            rest = min(_LONGEST_GATHER_SECONDS, _REST * (time.monotonic() - began)) - GATHER_SECONDS
             if not done:
                 self._come.set()
             stopping = self._stopping.wait(GATHER_SECONDS if done else RETRY_SECONDS)
             if stopping and not (done and self._waiting):
                 return
-            if done:
-                took = time.monotonic() - began
-                self._hurry.wait(min(_LONGEST_GATHER_SECONDS, _REST * took) - GATHER_SECONDS)
+            if done and rest > 0:
+                self._hurry.wait(rest)
 
     def _catch_up(self) -> bool:
         """Write all that waits; return False where the ledger can't be reached now."""
