@@ -24,6 +24,7 @@ _FOR_PROCESSING: Final = {
 _IN_ORDER: Final = select(instances).order_by(instances.c.received_at, instances.c.id)
 _OF_IDS: Final = _IN_ORDER.where(instances.c.id.in_(bindparam("ids", expanding=True)))
 _OF_STUDY: Final = _IN_ORDER.where(instances.c.study_instance_uid == bindparam("uid"))
+_OF_STUDIES: Final = _IN_ORDER.where(instances.c.study_instance_uid.in_(bindparam("uids", expanding=True)))
 _OF_SOP: Final = _IN_ORDER.where(instances.c.sop_instance_uid == bindparam("uid"))
 _OF_SOPS: Final = _IN_ORDER.where(instances.c.sop_instance_uid.in_(bindparam("uids", expanding=True)))
 _HEADER: Final = ("kind", "study_instance_uid", "series_instance_uid", "modality", "sha256", "reason")
@@ -133,6 +134,14 @@ def get_all(connection: Connection, ids: Sequence[str]) -> list[KnownInstance]:
 def of_study(connection: Connection, study_instance_uid: str) -> list[KnownInstance]:
     """Return a study's instances that have been looked at, in the order of their arrival."""
     return [_known(row) for row in connection.execute(_OF_STUDY, {"uid": study_instance_uid})]
+
+
+def of_studies(connection: Connection, uids: Collection[str]) -> dict[str, list[KnownInstance]]:
+    """Return what `of_study` returns, for several studies, by Study Instance UID."""
+    found: dict[str, list[KnownInstance]] = {uid: [] for uid in uids}
+    for row in connection.execute(_OF_STUDIES, {"uids": list(uids)}):
+        found[row.study_instance_uid].append(_known(row))
+    return found
 
 
 def count_of_study(connection: Connection, study_instance_uid: str, but: Collection[str]) -> int:

@@ -19,7 +19,7 @@ from orthanc_al.ledger.batches import beside
 from orthanc_al.ledger.due import first_due
 from orthanc_al.ledger.engine import Ledger
 from orthanc_al.ledger.schema import jobs
-from orthanc_al.ledger.waiting import backoff, enqueue_all
+from orthanc_al.ledger.waiting import backoff, enqueue_all, put_back
 from orthanc_al.observe import Clock, now
 from orthanc_al.pipeline import REPEATABLE, Step, successors
 
@@ -120,6 +120,7 @@ class WorkQueue:
         self._owner = owner
         self.lease_seconds = lease_seconds
         self._clock = clock
+        self._at_once = 1  # how many films one takes follows from how many the last turn had time for
 
     def claim_many(self, steps: Collection[Step]) -> list[Job]:
         """Take the job of ``steps`` that has waited longest beyond its time, and those that go with it.
@@ -139,7 +140,7 @@ class WorkQueue:
         if lead["attempts"] >= MAX_DEATHS:  # the last tries all ended with their process
             _quarantine(connection, lead["id"], "the process that ran it died, each time")
             return []
-        rows = [lead, *beside(connection, lead, self._clock())]
+        rows = [lead, *beside(connection, lead, self._clock(), self._at_once)]
         lease = {"owner": self._owner, "until": self._clock() + self.lease_seconds}
         connection.execute(_TAKE, {"ids": [row["id"] for row in rows], **lease})
         return [
@@ -154,7 +155,9 @@ class WorkQueue:
                 update(jobs).where(self._ours(held)).values(lease_until=self._clock() + self.lease_seconds)
             )
 
-    def finish_many(self, done: Sequence[tuple[Job, Outcome]], then: Collection[Step] = ()) -> Finished:
+    def finish_many(
+        self, done: Sequence[tuple[Job, Outcome]], then: Collection[Step] = (), left: Sequence[Job] = ()
+    ) -> Finished:
         """Write outcomes, end their jobs, add the jobs that follow and take the next ones.
 
         All in one transaction: each by itself would be a wait for the disk, and so would taking the next.
@@ -166,6 +169,8 @@ class WorkQueue:
         ----------
         then
             As `claim_many`'s ``steps``; empty, or where an outcome was refused: no job is taken.
+        left
+            Jobs that were taken with these and not begun: put back as they were.
 
         Raises
         ------
@@ -175,7 +180,8 @@ class WorkQueue:
         refused: list[tuple[Job, Exception]] = []
         wanted: dict[tuple[Step, str], float] = {}
         with self._ledger.write(forced=not {job.step for job, _ in done} <= REPEATABLE) as connection:
-            held = self._held_among(connection, [job for job, _ in done])
+            held = self._held_among(connection, [*(job for job, _ in done), *left])
+            unbegun = [(job.id, job.step, job.subject, held.pop(job.id)) for job in left if job.id in held]
             for job, outcome in done:
                 try:
                     follows = self._written(connection, job, outcome, held)
@@ -188,6 +194,10 @@ class WorkQueue:
                     wanted |= {what: min(at, wanted.get(what, at)) for what, at in follows.items()}
             connection.execute(_END, {"ids": list(held)})
             enqueue_all(connection, wanted)
+            if unbegun:
+                put_back(connection, self._owner, unbegun)
+            if any(job.step is Step.SCORE_IMAGE for job, _ in done):
+                self._at_once = len(done) if left else 2 * len(done)
             following = self._take(connection, then) if then and not refused else []
         return Finished(following, refused)
 

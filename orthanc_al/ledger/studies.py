@@ -11,7 +11,7 @@ Each function is one transition and checks, under the write lock, that the study
 saw it; it returns False, and writes nothing, where the study has moved on.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -31,6 +31,7 @@ _OFF: Final = (StudyState.READ, StudyState.EXPIRED)
 # Asked for with each image and each study: to make a statement costs more than to run it.
 _OWN: Final = studies.c.study_instance_uid == bindparam("uid")
 _STUDY: Final = select(studies).where(_OWN)
+_STUDIES: Final = select(studies).where(studies.c.study_instance_uid.in_(bindparam("uids", expanding=True)))
 _STUDY_TO_CHANGE: Final = _STUDY.with_for_update()
 _STANDS: Final = select(studies.c.state, studies.c.revision).where(_OWN).with_for_update()
 
@@ -39,6 +40,12 @@ def get(connection: Connection, study_instance_uid: str) -> Study | None:
     """Return a study, None where it is not known."""
     row = connection.execute(_STUDY, {"uid": study_instance_uid}).mappings().first()
     return None if row is None else _study(row)
+
+
+def get_all(connection: Connection, uids: Collection[str]) -> dict[str, Study]:
+    """Return the studies that are known of these, by Study Instance UID."""
+    rows = connection.execute(_STUDIES, {"uids": list(uids)}).mappings()
+    return {row["study_instance_uid"]: _study(row) for row in rows}
 
 
 def of_patient(connection: Connection, patient_key: str) -> list[Study]:

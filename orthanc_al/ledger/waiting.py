@@ -1,7 +1,7 @@
 """Work that waits: asked for, counted, given back by the dead, taken up again from quarantine."""
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 from sqlalchemy import Connection, bindparam, delete, exists, func, select, text, update
@@ -26,10 +26,14 @@ _HURRY_WAITING: Final = (
 )
 _HURRY_RUNNING: Final = update(jobs).where(jobs.c.state == "running", *_SAME).values(run_at=bindparam("time"))
 # From the study's instances to their jobs: the other way would look at all that wait.
-_OF_STUDY: Final = select(instances.c.id).where(instances.c.study_instance_uid == bindparam("of")).limit(1)
+_OF_STUDIES: Final = (
+    select(instances.c.study_instance_uid)
+    .where(instances.c.study_instance_uid.in_(bindparam("of", expanding=True)))
+    .distinct()
+)
 _OF_INSTANCE: Final = (jobs.c.step == bindparam("wanted"), jobs.c.subject == instances.c.id)
-_WAITS_OF: Final = _OF_STUDY.where(exists().where(WAITS, jobs.c.attempts == 0, *_OF_INSTANCE))
-_RUNS_OF: Final = _OF_STUDY.where(
+_WAITS_OF: Final = _OF_STUDIES.where(exists().where(WAITS, jobs.c.attempts == 0, *_OF_INSTANCE))
+_RUNS_OF: Final = _OF_STUDIES.where(
     exists().where(
         jobs.c.state == "running",
         jobs.c.attempts == 1,
@@ -37,6 +41,23 @@ _RUNS_OF: Final = _OF_STUDY.where(
         *_OF_INSTANCE,
     )
 )
+_OURS: Final = (
+    jobs.c.id.in_(bindparam("ids", expanding=True)),
+    jobs.c.state == "running",
+    jobs.c.lease_owner == bindparam("owner"),
+)
+_TWIN: Final = jobs.alias()
+_PUT_BACK: Final = (
+    update(jobs)
+    .where(
+        *_OURS,
+        ~exists().where(
+            _TWIN.c.state == "ready", _TWIN.c.step == jobs.c.step, _TWIN.c.subject == jobs.c.subject
+        ),
+    )
+    .values(state="ready", attempts=jobs.c.attempts - 1, lease_owner=None, lease_until=None)
+)
+_LEAVE_TO_TWIN: Final = delete(jobs).where(*_OURS)
 
 
 def enqueue(connection: Connection, step: Step, subject: str, run_at: float) -> None:
@@ -83,8 +104,30 @@ def hurry(connection: Connection, step: Step, subject: str, time: float) -> None
 
 def is_in_first_try(connection: Connection, step: Step, study_instance_uid: str, time: float) -> bool:
     """Whether a worker has, or soon takes, instances of a study for a step at which they did not fail yet."""
-    values = {"wanted": step.value, "of": study_instance_uid, "time": time}
-    return any(connection.execute(there, values).first() is not None for there in (_WAITS_OF, _RUNS_OF))
+    return bool(in_first_try(connection, step, [study_instance_uid], time))
+
+
+def in_first_try(connection: Connection, step: Step, of: Collection[str], time: float) -> set[str]:
+    """Return of which studies `is_in_first_try` holds."""
+    values = {"wanted": step.value, "of": list(of), "time": time}
+    return {uid for there in (_WAITS_OF, _RUNS_OF) for uid in connection.execute(there, values).scalars()}
+
+
+def put_back(connection: Connection, owner: str, jobs_left: Sequence[tuple[int, Step, str, float]]) -> None:
+    """Put jobs back that a worker took and did not begin: they wait as if they had not been taken.
+
+    Where one was asked for again meanwhile, that row does it, and no later.
+
+    Parameters
+    ----------
+    jobs_left
+        Id, step, subject and time of each.
+    """
+    sooner = [{"wanted": step.value, "of": subject, "time": at} for _, step, subject, at in jobs_left]
+    connection.execute(_HURRY_WAITING, sooner)
+    ours = {"ids": [job_id for job_id, *_ in jobs_left], "owner": owner}
+    for statement in (_PUT_BACK, _LEAVE_TO_TWIN):
+        connection.execute(statement, ours)
 
 
 def backoff(attempts: int) -> float:

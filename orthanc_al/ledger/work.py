@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Protocol, runtime_checkable
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -30,8 +30,11 @@ class Stage(Protocol):
 class BatchStage(Stage, Protocol):
     """A step's work that costs less for several jobs together."""
 
-    def run_all(self, jobs: Sequence[Job]) -> Sequence[Outcome]:
-        """Do jobs, an outcome for each in their order; what fails for one is raised for all."""
+    def run_all(self, jobs: Sequence[Job]) -> Iterable[Outcome]:
+        """Do jobs, an outcome for each in their order; what fails for one is raised for all that follow.
+
+        One at least; what is left is put back, where the outcomes so far are not to wait any longer.
+        """
 
 
 class Worker:
@@ -93,21 +96,23 @@ class Worker:
                 done.append((job, result))
             else:
                 failed.append((job, result))
-        if done:
-            failed += self._finish(done, then())
+        told = {job.id for job, _ in [*done, *failed]}
+        left = [job for job in batch if job.id not in told]
+        if done or left:
+            failed += self._finish(done, then(), left)
         self._in_hand = [job for job, _ in failed]
         for job, error in failed:
             self._tell(job, error)
             self._in_hand.remove(job)
 
     def _finish(
-        self, done: Sequence[tuple[Job, Outcome]], then: Collection[Step]
+        self, done: Sequence[tuple[Job, Outcome]], then: Collection[Step], left: Sequence[Job]
     ) -> list[tuple[Job, Exception]]:
         """Write what jobs came to; return those of which it could not be written."""
         try:
-            finished = self._queue.finish_many(done, then)
+            finished = self._queue.finish_many(done, then, left)
         except Exception as error:  # noqa: BLE001 - the same border: it is none of theirs, and none is written
-            return [(job, error) for job, _ in done]
+            return [(job, error) for job in (*(job for job, _ in done), *left)]
         self._next = finished.following
         return finished.refused
 
@@ -116,12 +121,15 @@ class Worker:
         stage = self._stages[batch[0].step]
         held_since = time.monotonic()
         if len(batch) > 1 and isinstance(stage, BatchStage):
+            done = 0
             try:
-                outcomes = stage.run_all(batch)
+                for job, outcome in zip(batch, stage.run_all(batch), strict=False):  # it may leave some
+                    yield job, outcome
+                    done += 1
             except Exception:  # noqa: BLE001 - the border below: each is done by itself and meets its own error
+                batch = batch[done:]
                 _log.info("batch_parted", step=batch[0].step, jobs=len(batch))
             else:
-                yield from zip(batch, outcomes, strict=True)
                 return
         for job in batch:
             if time.monotonic() - held_since > self._queue.lease_seconds / 2:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
+from sqlalchemy import Connection
+
 from orthanc_al.domain.criteria import Criteria, Traits
 from orthanc_al.errors import InstanceError, SpoolFileError
 from orthanc_al.imaging.header import traits_of
@@ -11,6 +13,7 @@ from orthanc_al.imaging.reading import MappedImage, map_image
 from orthanc_al.inference.running import Models, RunningModel
 from orthanc_al.ledger import Ledger, models
 from orthanc_al.ledger.instances import KnownInstance
+from orthanc_al.ledger.models import RegisteredModel
 from orthanc_al.score.images import Made, score_together
 from orthanc_al.score.match import ModelUse, no_match
 from orthanc_al.spool import Spool
@@ -71,7 +74,15 @@ class Champions:
             return None
         with self._ledger.read() as connection:
             registered = models.champion(connection, use.name)
-        return None if registered is None else self._running.get(registered.folder, registered.ref)
+        return None if registered is None else self.running(registered)
+
+    def registered(self, connection: Connection) -> dict[str, RegisteredModel | None]:
+        """Return the live package of each model by name, None where none was ever installed."""
+        return {use.name: models.champion(connection, use.name) for use in self.uses}
+
+    def running(self, registered: RegisteredModel) -> RunningModel:
+        """Return a package, loaded."""
+        return self._running.get(registered.folder, registered.ref)
 
     def image(self, known: KnownInstance) -> SpooledImage:
         """Return an instance's image; nothing is read yet."""

@@ -1,13 +1,15 @@
 """The step ``score_image``: what the champions say of images as they arrive."""
 
-from collections.abc import Collection, Mapping, Sequence
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from sqlalchemy import Connection
 
 from orthanc_al.errors import InstanceError
-from orthanc_al.ledger import Job, Ledger, Outcome, haste, instances, predictions, waiting
+from orthanc_al.inference.running import RunningModel
+from orthanc_al.ledger import Job, Ledger, Outcome, batches, haste, instances, predictions, waiting
 from orthanc_al.ledger.predictions import ScoredImage
 from orthanc_al.observe import logger, now
 from orthanc_al.pipeline import Step
@@ -20,6 +22,7 @@ _HEAD_START: Final = 900.0
 """Seconds that a study goes ahead of others once one of its images looks urgent, the default target of the
 highest tier: what waits longer than that is not overtaken."""
 
+_Champions = Sequence[tuple[ModelUse, RunningModel]]
 _log = logger("score")
 
 
@@ -46,26 +49,43 @@ class ScoreImageStage:
 
     def run(self, job: Job) -> Outcome:
         """Score the instance that is the job's subject; outcome scored, later or unusable."""
-        return self.run_all([job])[0]
+        return next(iter(self.run_all([job])))
 
-    def run_all(self, jobs: Sequence[Job]) -> list[Outcome]:
-        """Score the instances that are the jobs' subjects, whose frames run through a network together."""
+    def run_all(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
+        """Score the instances that are the jobs' subjects.
+
+        The frames of slices run through a network together. Films are scored one after the other; where they
+        take long, those that are left are not begun: what is known is to be written.
+        """
+        began = time.monotonic()
         with self._ledger.read() as connection:
             known = instances.get_all(connection, [job.subject for job in jobs])
+            live = self._scorer.registered(connection)
+        champions = [
+            (use, self._scorer.running(one))
+            for use in self._scorer.uses
+            if not use.fault and (one := live[use.name]) is not None
+        ]
         found = {one.instance.id: _Found(self._scorer.image(one)) for one in known if one.kind == "image"}
-        for use in self._scorer.uses:
-            self._score(use, [one for one in found.values() if one.error is None])
-        urgent = {one.study for one in found.values() if one.urgent}
-        # One that looks urgent, where there is one: what can't be written says nothing to the queue either.
-        by_urgency = sorted(found.values(), key=lambda one: not one.urgent)
-        first = {one.study: one for one in reversed(by_urgency)}
-        return [_outcome(found.get(job.subject), urgent, first) for job in jobs]
+        slices = all(one.image.known.instance.modality in batches.SLICES for one in found.values())
+        for turn in [jobs] if slices else [[job] for job in jobs]:
+            of_turn = [found[job.subject] for job in turn if job.subject in found]
+            yield from self._outcomes(turn, of_turn, champions)
+            if time.monotonic() - began > batches.LONG:
+                return
 
-    def _score(self, use: ModelUse, found: Sequence[_Found]) -> None:
+    def _outcomes(self, jobs: Sequence[Job], found: Sequence[_Found], champions: _Champions) -> list[Outcome]:
+        for use, model in champions:
+            self._score(use, model, [one for one in found if one.error is None])
+        urgent = {one.study for one in found if one.urgent}
+        # One that looks urgent, where there is one: what can't be written says nothing to the queue either.
+        by_urgency = sorted(found, key=lambda one: not one.urgent)
+        first = {one.study: one for one in reversed(by_urgency)}
+        of_subject = {one.image.known.instance.id: one for one in found}
+        return [_outcome(of_subject.get(job.subject), urgent, first) for job in jobs]
+
+    def _score(self, use: ModelUse, model: RunningModel, found: Sequence[_Found]) -> None:
         """Add what one model says."""
-        model = self._scorer.champion(use)
-        if model is None:
-            return
         eager = []
         for one in found:
             try:

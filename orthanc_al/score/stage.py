@@ -1,14 +1,15 @@
 """The step ``score``: what the champions say of a study."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from time import monotonic
 
 from sqlalchemy import Connection
 
 from orthanc_al.domain import ImageScore, Study, StudyState
 from orthanc_al.errors import InstanceError, SpoolFileError
 from orthanc_al.inference.running import RunningModel
-from orthanc_al.ledger import Job, Ledger, Outcome, instances, predictions, shadow, studies, waiting
+from orthanc_al.ledger import Job, Ledger, Outcome, batches, instances, predictions, studies, waiting
 from orthanc_al.ledger.instances import KnownInstance
 from orthanc_al.ledger.predictions import ScoredImage, StoredPrediction
 from orthanc_al.methods.urgency import Targets, unscored_read_by
@@ -18,6 +19,7 @@ from orthanc_al.score.aggregate import aggregate
 from orthanc_al.score.champions import Champions, SpooledImage
 from orthanc_al.score.match import ModelUse, no_study_match, reason_for_none
 from orthanc_al.score.series import arrange
+from orthanc_al.score.view import View, look
 
 _SHADOW_WAITS = 5.0
 """Seconds that a candidate in shadow lets the studies that wait for a place go first."""
@@ -90,21 +92,33 @@ class ScoreStage:
 
         Outcome scored or scored_beside, ineligible, waiting (for its images or its package) or superseded.
         """
-        time = self._clock()
-        with self._ledger.read() as connection:
-            study = studies.get(connection, job.subject)
-            if study is None or study.state is StudyState.ARRIVING:
-                return Outcome("superseded")
-            if waiting.is_in_first_try(connection, Step.SCORE_IMAGE, job.subject, time):
-                return Outcome("waiting", run_at={Step.SCORE: time + waiting.IMAGES_WAIT})
-            known = instances.of_study(connection, job.subject)
-            beside = any(shadow.in_shadow(connection, use.name) for use in self._scorer.uses)
-        return self._scored(study, known, beside=beside)
+        return next(iter(self.run_all([job])))
 
-    def _scored(self, study: Study, known: Sequence[KnownInstance], *, beside: bool) -> Outcome:
+    def run_all(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
+        """Score the studies that are the jobs' subjects, looked up together.
+
+        Where they take long, as when images have to be decoded, those that are left are not begun.
+        """
+        began = monotonic()
+        view = look(self._ledger, self._scorer, [job.subject for job in jobs], self._clock())
+        for job in jobs:
+            yield self._outcome(job.subject, view)
+            if monotonic() - began > batches.LONG:
+                return
+
+    def _outcome(self, uid: str, view: View) -> Outcome:
+        study = view.studies.get(uid)
+        if study is None or study.state is StudyState.ARRIVING:
+            return Outcome("superseded")
+        if uid in view.in_first_try:
+            return Outcome("waiting", run_at={Step.SCORE: view.time + waiting.IMAGES_WAIT})
+        return self._scored(study, view)
+
+    def _scored(self, study: Study, view: View) -> Outcome:
+        known = view.known.get(study.study_instance_uid, [])
         if study.reason == studies.TWO_PATIENTS:
             return self._ineligible(study, _Findings(reasons=[studies.TWO_PATIENTS]), known)
-        found = self._findings(study, known)
+        found = self._findings(study, known, view)
         if not found.made:
             return self._waiting(study, found) if found.waits else self._ineligible(study, found, known)
 
@@ -115,12 +129,12 @@ class ScoreStage:
 
         # On the worklist by the place of its arrival: before the images of what came later.
         run_at = {Step.TRIAGE: min(study.last_received_at, self._clock())}
-        if not beside:
+        if not view.beside:
             return Outcome("scored", write, run_at=run_at)
         run_at[Step.SHADOW] = self._clock() + _SHADOW_WAITS
         return Outcome("scored_beside", write, run_at=run_at)
 
-    def _findings(self, study: Study, known: Sequence[KnownInstance]) -> _Findings:
+    def _findings(self, study: Study, known: Sequence[KnownInstance], view: View) -> _Findings:
         found = _Findings()
         images = instances.images_of(known)
         if images and not self._scorer.uses:
@@ -129,15 +143,17 @@ class ScoreStage:
             if use.fault:
                 self._look_for_waiting(use, images, found)
                 continue
-            model = self._scorer.champion(use)
-            if model is None:
+            registered = view.champions.get(use.name)
+            if registered is None:
                 found.reasons.append(f"no package of the model {use.name} is installed")
                 continue
+            model = self._scorer.running(registered)
             against = no_study_match(use, model.package.manifest, len(images))
             if against is not None:
                 found.reasons.append(against)
                 continue
-            self._aggregate(study, use, model, images, found)
+            made = view.scores[model.package.ref.digest]
+            self._aggregate(study, use, model, images, made, found)
         return found
 
     def _look_for_waiting(self, use: ModelUse, images: Sequence[KnownInstance], found: _Findings) -> None:
@@ -162,10 +178,19 @@ class ScoreStage:
         use: ModelUse,
         model: RunningModel,
         images: Sequence[KnownInstance],
+        made: Mapping[str, Sequence[ImageScore]],
         found: _Findings,
     ) -> None:
-        """Add what one model says of a study."""
-        scores = self._scores(use, model, images, found)
+        """Add what one model says of a study, of whose images it scored some already (``made``)."""
+        ids = {image.instance.id for image in images}
+        scores = [score for instance_id, of_image in made.items() if instance_id in ids for score in of_image]
+        missing = [
+            image
+            for image in images
+            if image.instance.id not in made and image.instance.id not in found.unusable
+        ]
+        for start in range(0, len(missing), _TOGETHER):
+            scores += self._score(use, model, missing[start : start + _TOGETHER], found)
         series = {image.instance.id: image.instance.series_instance_uid or "" for image in images}
         kind = model.package.manifest.series
         if kind is not None:
@@ -176,19 +201,6 @@ class ScoreStage:
             found.left_out += [(model.package.ref.digest, *key) for key in arranged.left_out]
         if scores:
             found.made += aggregate(study, scores, model.package, self._clock(), series)
-
-    def _scores(
-        self, use: ModelUse, model: RunningModel, images: Sequence[KnownInstance], found: _Findings
-    ) -> list[ImageScore]:
-        """Return the scores of a study's images by one model; those that are missing are made."""
-        ids = [image.instance.id for image in images]
-        with self._ledger.read() as connection:
-            scores = predictions.image_scores_of(connection, ids, model.package.ref.digest)
-        there = {score.instance_id for score in scores} | set(found.unusable)
-        missing = [image for image in images if image.instance.id not in there]
-        for start in range(0, len(missing), _TOGETHER):
-            scores += self._score(use, model, missing[start : start + _TOGETHER], found)
-        return scores
 
     def _score(
         self, use: ModelUse, model: RunningModel, known: Sequence[KnownInstance], found: _Findings

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Connection, event, text
 
 from orthanc_al.ledger import Ledger, haste, waiting
+from orthanc_al.ledger.batches import beside
 from orthanc_al.ledger.due import first_due
 from orthanc_al.pipeline import WORKER_STEPS, Step
 from tests.support.arriving import arrive
@@ -21,6 +22,12 @@ _TIME: Final = 1e9
 
 def _claims(connection: Connection) -> object:
     return first_due(connection, WORKER_STEPS, _TIME)
+
+
+def _takes_films(connection: Connection) -> object:
+    lead = first_due(connection, [Step.SCORE_IMAGE], _TIME)
+    assert lead is not None
+    return beside(connection, lead, _TIME, 8)
 
 
 def _hastens(connection: Connection) -> object:
@@ -35,7 +42,7 @@ def _looks(connection: Connection) -> object:
     return waiting.is_in_first_try(connection, Step.SCORE_IMAGE, "1.3", _TIME)
 
 
-@pytest.mark.parametrize("ask", [_claims, _hastens, _hurries, _looks])
+@pytest.mark.parametrize("ask", [_claims, _takes_films, _hastens, _hurries, _looks])
 def test_what_waits_behind_costs_nothing(ledger: Ledger, ask: Callable[[Connection], object]) -> None:
     """Of 2,500 films that wait no more is looked at than of 250."""
     looked_at = []

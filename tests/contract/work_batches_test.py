@@ -3,14 +3,19 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
+import numpy as np
 import pytest
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import OperationalError
 
+from orthanc_al.domain import ImageScore
+from orthanc_al.domain.header import Header
 from orthanc_al.errors import LeaseLostError
-from orthanc_al.ledger import Job, Ledger, Outcome, WorkQueue, facts
-from orthanc_al.ledger.batches import MOST
-from orthanc_al.ledger.schema import jobs, studies
+from orthanc_al.ledger import Job, Ledger, Outcome, WorkQueue, enqueue, facts, predictions, studies
+from orthanc_al.ledger.batches import FILMS, MOST
+from orthanc_al.ledger.predictions import ScoredImage
+from orthanc_al.ledger.schema import instances, jobs
+from orthanc_al.ledger.schema import studies as study_table
 from orthanc_al.ledger.waiting import counts, release_dead
 from orthanc_al.pipeline import Step
 from tests.contract.work_queue_test import Clock
@@ -79,6 +84,160 @@ def test_films_and_large_objects_are_for_a_worker_each(ledger: Ledger, modality:
     arrive(ledger, "a", "b", step=Step.SCORE_IMAGE, modality=modality, size=size)
     queue = WorkQueue(ledger, "a")
     assert [subjects(queue.claim_many({Step.SCORE_IMAGE})) for _ in range(3)] == [["a"], ["b"], []]
+
+
+FILM = 15_000_000
+"""Bytes."""
+
+
+def films(ledger: Ledger, count: int, *, first: int = 0) -> list[str]:
+    """Take films in, each a study of its own."""
+    ids = [f"f{number:02}" for number in range(first, first + count)]
+    for one in ids:
+        arrive(ledger, one, step=Step.SCORE_IMAGE, modality="DX", size=FILM, study=f"1.2.{one}")
+    return ids
+
+
+def scores(queue: WorkQueue, batch: list[Job], left: int = 0) -> list[Job]:
+    """Finish a batch but for what is ``left`` of it, and take what comes next."""
+    done = [(job, Outcome("scored")) for job in batch[: len(batch) - left]]
+    return queue.finish_many(done, {Step.SCORE_IMAGE}, batch[len(batch) - left :]).following
+
+
+def test_of_many_films_as_many_are_taken_as_there_was_time_for(ledger: Ledger) -> None:
+    """One first, then twice as many as were done, and never more than the network takes at once."""
+    ids = films(ledger, 60)
+    queue = WorkQueue(ledger, "a")
+    taken = [queue.claim_many({Step.SCORE_IMAGE})]
+    for left in (0, 0, 3, 0, 0, 0):
+        taken.append(scores(queue, taken[-1], left))
+    assert [len(batch) for batch in taken] == [1, 2, 4, 1, 2, 4, 8]
+    assert subjects(taken[3]) == [ids[4]]  # what was left comes next
+    assert taken[3][0].attempts == 1
+
+
+def test_no_worker_takes_films_that_another_could_begin(ledger: Ledger) -> None:
+    films(ledger, 9)
+    queue = WorkQueue(ledger, "a")
+    batch = queue.claim_many({Step.SCORE_IMAGE})
+    sizes = []
+    while batch:
+        sizes.append(len(batch))
+        batch = scores(queue, batch)
+    assert sizes == [1, 2, 2, 1, 1, 1, 1]  # of 7 that wait behind the first it takes one, of 3 none
+
+
+def test_a_film_that_was_tried_before_is_taken_beside_none(ledger: Ledger) -> None:
+    ids = films(ledger, 20)
+    with ledger.write() as connection:
+        connection.execute(update(jobs).where(jobs.c.subject.in_([ids[0], ids[2]])).values(attempts=1))
+    queue = WorkQueue(ledger, "a")
+    alone = queue.claim_many({Step.SCORE_IMAGE})
+    beside_it = scores(queue, alone)
+    assert (subjects(alone), subjects(beside_it)) == ([ids[0]], [ids[1], ids[3]])
+
+
+def test_slices_of_another_study_are_not_taken_with_films(ledger: Ledger) -> None:
+    arrive(ledger, *(f"s{number:02}" for number in range(8)), step=Step.SCORE_IMAGE)
+    (film,) = films(ledger, 1)
+    with ledger.write() as connection:
+        connection.execute(update(jobs).where(jobs.c.subject == film).values(run_at=0.5))
+    queue = WorkQueue(ledger, "a")
+    queue._at_once = 8
+    assert subjects(queue.claim_many({Step.SCORE_IMAGE})) == [film]
+
+
+def test_what_is_left_of_a_batch_waits_as_if_it_had_not_been_taken(ledger: Ledger) -> None:
+    ids = films(ledger, 20)
+    with ledger.write() as connection:
+        connection.execute(update(jobs).values(created_at=7.0))
+    queue = WorkQueue(ledger, "a")
+    queue._at_once = 3
+    batch = queue.claim_many({Step.SCORE_IMAGE})
+    assert subjects(batch) == ids[:3]
+    before = rows(ledger, ids[3])
+    queue.finish_many([(batch[0], Outcome("scored"))], left=batch[1:])
+    assert [rows(ledger, one) for one in ids[:3]] == [[], before, before]
+
+
+@pytest.mark.parametrize("asked", [0.5, 5.0], ids=["sooner", "later"])
+def test_what_is_left_and_was_asked_for_again_waits_once_and_no_longer(ledger: Ledger, asked: float) -> None:
+    ids = films(ledger, 20)
+    queue = WorkQueue(ledger, "a")
+    queue._at_once = 3
+    batch = queue.claim_many({Step.SCORE_IMAGE})
+    with ledger.write() as connection:
+        enqueue(connection, Step.SCORE_IMAGE, ids[1], asked)
+    queue.finish_many([(batch[0], Outcome("scored"))], left=batch[1:])
+    ((state, run_at, attempts, *_),) = rows(ledger, ids[1])
+    assert (state, run_at, attempts) == ("ready", min(asked, 1.0), 0)
+
+
+def test_what_was_left_and_lost_is_another_workers(ledger: Ledger) -> None:
+    ids = films(ledger, 20)
+    queue = WorkQueue(ledger, "a")
+    queue._at_once = 3
+    batch = queue.claim_many({Step.SCORE_IMAGE})
+    with ledger.write() as connection:
+        connection.execute(update(jobs).where(jobs.c.subject == ids[1]).values(lease_owner="another"))
+    lost = rows(ledger, ids[1])
+    queue.finish_many([(batch[0], Outcome("scored"))], left=batch[1:])
+    assert rows(ledger, ids[1]) == lost
+
+
+def test_what_is_left_is_put_back_though_an_outcome_is_refused(ledger: Ledger) -> None:
+    ids = films(ledger, 20)
+    queue = WorkQueue(ledger, "a")
+    queue._at_once = 3
+    batch = queue.claim_many({Step.SCORE_IMAGE})
+    finished = queue.finish_many([(batch[0], Outcome("no such outcome"))], {Step.SCORE_IMAGE}, batch[1:])
+    assert subjects([job for job, _ in finished.refused]) == ids[:1]
+    assert [rows(ledger, one)[0][0] for one in ids[:3]] == ["running", "ready", "ready"]
+
+
+def complete(ledger: Ledger, *ids: str, modality: str = "DX", scored: bool = True) -> list[str]:
+    """Have studies of an image each wait for ``score``; return their UIDs."""
+    uids = [f"1.2.{one}" for one in ids]
+    for one, uid in zip(ids, uids, strict=True):
+        arrive(ledger, one, step=Step.SCORE_IMAGE, modality=modality, study=uid)
+        with ledger.write() as connection:
+            connection.execute(delete(jobs).where(jobs.c.subject == one))
+            connection.execute(update(instances).where(instances.c.id == one).values(kind="image"))
+            header = Header(uid, f"{uid}.1", "1.2.840", f"1.2.{one}", modality=modality)
+            studies.arrive(connection, header, "patient", 1.0, 1, image=True)
+            if scored:
+                score = ImageScore(one, 1, np.zeros(1, np.float32), np.zeros(2, np.float32), (None,))
+                predictions.put_image_scores(connection, [ScoredImage(score, "d" * 64)])
+            enqueue(connection, Step.SCORE, uid, 1.0)
+    return uids
+
+
+def test_films_whose_images_are_scored_are_put_together_for_several_studies(ledger: Ledger) -> None:
+    uids = complete(ledger, *(f"{number:02}" for number in range(FILMS + 2)))
+    queue = WorkQueue(ledger, "a")
+    assert subjects(queue.claim_many({Step.SCORE})) == uids[:FILMS]
+    assert subjects(queue.claim_many({Step.SCORE})) == uids[FILMS:]
+
+
+@pytest.mark.parametrize(("modality", "scored"), [("CT", True), ("DX", False)])
+def test_a_study_that_takes_long_is_put_together_by_itself(
+    ledger: Ledger, modality: str, scored: bool
+) -> None:
+    """Slices are many; an image that has no score yet has to be decoded."""
+    first, second = complete(ledger, "a", "b")
+    (long,) = complete(ledger, "c", modality=modality, scored=scored)
+    queue = WorkQueue(ledger, "a")
+    assert [subjects(queue.claim_many({Step.SCORE})) for _ in range(2)] == [[first, second], [long]]
+    (long,) = complete(ledger, "d", modality=modality, scored=scored)
+    (quick,) = complete(ledger, "e")
+    assert [subjects(queue.claim_many({Step.SCORE})) for _ in range(2)] == [[long], [quick]]
+
+
+def rows(ledger: Ledger, subject: str) -> list[tuple[object, ...]]:
+    """Return what the queue says of a subject."""
+    columns = [jobs.c[name] for name in ("state", "run_at", "attempts", "created_at", "lease_owner")]
+    with ledger.read() as connection:
+        return [tuple(row) for row in connection.execute(select(*columns).where(jobs.c.subject == subject))]
 
 
 def test_what_is_large_is_taken_beside_nothing_small(ledger: Ledger) -> None:
@@ -218,7 +377,7 @@ def test_a_row_that_is_refused_is_not_in_the_errors_text(ledger: Ledger) -> None
     queue = WorkQueue(ledger, "a")
     arrive(ledger, "a")
     row = {"study_instance_uid": "1.2", "patient_name": "Doe^Jane"}  # and nothing of what it must have
-    outcome = Outcome("duplicate", lambda connection: connection.execute(insert(studies).values(**row)))
+    outcome = Outcome("duplicate", lambda connection: connection.execute(insert(study_table).values(**row)))
     ((_, error),) = queue.finish_many([(queue.claim_many({Step.ARRIVE})[0], outcome)]).refused
     assert "null" in str(error).lower()
     assert "Doe" not in f"{error} {error.__cause__}"

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Iterator, Sequence
 
 import pytest
 from sqlalchemy import func, select
@@ -292,32 +293,43 @@ class _Counts:
         return Outcome(self._outcome, write=add)
 
 
-def _work(url: str, name: str, step: Step) -> None:
+class _CountsSome(_Counts):
+    """The same, for the first three of a batch."""
+
+    def run_all(self, batch: Sequence[object]) -> Iterator[Outcome]:
+        return map(self.run, batch[:3])
+
+
+def _work(url: str, name: str, step: Step, modality: str) -> None:
     ledger = Ledger(url)
     outcome = "superseded" if step is Step.SCORE else "later"
+    counts_all = _CountsSome if modality == "DX" else _Counts
     worker = Worker(
-        ledger, WorkQueue(ledger, name, lease_seconds=0.5), {step: _Counts(ledger, 0.01, outcome)}
+        ledger, WorkQueue(ledger, name, lease_seconds=0.5), {step: counts_all(ledger, 0.01, outcome)}
     )
     while True:
         worker.run_once()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("step", [Step.SCORE, Step.SCORE_IMAGE])
-def test_each_job_has_its_effect_once_though_workers_are_killed(ledger: Ledger, step: Step) -> None:
-    """Of studies one by one, of slices by batches."""
+@pytest.mark.parametrize("modality", ["", "CT", "DX"])
+def test_each_job_has_its_effect_once_though_workers_are_killed(ledger: Ledger, modality: str) -> None:
+    """Of studies one by one, of slices by batches, of films by batches of which some are left."""
     total = 60
-    if step is Step.SCORE_IMAGE:
-        arrive(ledger, *(f"slice-{number}" for number in range(total)), step=step)
+    step = Step.SCORE_IMAGE if modality else Step.SCORE
+    if modality:
+        arrive(ledger, *(f"image-{number}" for number in range(total)), step=step, modality=modality)
     else:
         for number in range(total):
             put(ledger, step, f"study-{number}")
     context = multiprocessing.get_context("spawn")
     names = iter(range(1000))
-    crew = [
-        context.Process(target=_work, args=(ledger.url, f"w{next(names)}", step), daemon=True)
-        for _ in range(2)
-    ]
+
+    def hired() -> multiprocessing.process.BaseProcess:
+        arguments = (ledger.url, f"w{next(names)}", step, modality)
+        return context.Process(target=_work, args=arguments, daemon=True)
+
+    crew = [hired() for _ in range(2)]
     for process in crew:
         process.start()
     deadline = time.monotonic() + 60
@@ -327,9 +339,7 @@ def test_each_job_has_its_effect_once_though_workers_are_killed(ledger: Ledger, 
         if kills < 3 and crew[0].pid is not None:
             os.kill(crew[0].pid, signal.SIGKILL)
             kills += 1
-            crew.append(
-                context.Process(target=_work, args=(ledger.url, f"w{next(names)}", step), daemon=True)
-            )
+            crew.append(hired())
             crew[-1].start()
         crew = crew[1:] + crew[:1]
     for process in crew:

@@ -91,7 +91,7 @@ def test_an_urgent_image_that_is_written_brings_its_study_forward_and_the_score_
     with ledger.write() as connection:
         enqueue(connection, Step.SCORE, study, now() + 60.0)  # it waits for its images
         connection.execute(update(jobs).where(jobs.c.step == "score").values(created_at=5000.0))
-    outcomes = pipeline.stages[Step.SCORE_IMAGE].run_all(batch)
+    outcomes = list(pipeline.stages[Step.SCORE_IMAGE].run_all(batch))
     queue.finish_many([(batch[1], outcomes[1])])
     with ledger.read() as connection:
         (run_at,) = connection.execute(select(jobs.c.run_at).where(jobs.c.step == "score")).scalars()

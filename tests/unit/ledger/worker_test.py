@@ -2,13 +2,15 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
+from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
 from orthanc_al.errors import OrthancError, UndecodableError
 from orthanc_al.ledger import Job, Ledger, Outcome, Worker, WorkQueue, enqueue
+from orthanc_al.ledger.schema import jobs
 from orthanc_al.ledger.waiting import counts
 from orthanc_al.pipeline import SCORING_STEPS, Step
 from tests.support.arriving import arrive
@@ -186,6 +188,60 @@ def test_where_a_batch_fails_each_of_it_is_done_by_itself_and_meets_its_own_erro
     assert _crew_of_three(ledger, stage).run_once()
     assert stage.seen == ["a+b+c", "a", "b", "c"]
     assert _counts(ledger) == {("arrive", "quarantined"): 1}
+
+
+class _Leaving(_AtOnce):
+    """Does the first two jobs of a batch."""
+
+    def run_all(self, jobs: Sequence[Job]) -> list[Outcome]:
+        return super().run_all(jobs[:2])
+
+
+def test_what_a_stage_leaves_of_a_batch_waits_as_before(ledger: Ledger) -> None:
+    stage = _Leaving(Outcome("duplicate"))
+    worker = _crew_of_three(ledger, stage)
+    assert worker.run_once()
+    assert _counts(ledger) == {("arrive", "ready"): 1}
+    assert worker.run_once()
+    assert stage.seen == ["a+b", "c"]
+    assert not _counts(ledger)
+
+
+def test_what_a_stage_did_before_it_failed_is_written_and_the_rest_is_done_by_itself(ledger: Ledger) -> None:
+    class Breaking(_Stage):
+        def run_all(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
+            self.seen.append("+".join(job.subject for job in jobs))
+            yield self.result
+            raise ZeroDivisionError("slip")
+
+    stage = Breaking(Outcome("duplicate"))
+    assert _crew_of_three(ledger, stage).run_once()
+    assert stage.seen == ["a+b+c", "b", "c"]
+    assert not _counts(ledger)
+
+
+def test_a_stage_that_begins_nothing_loses_nothing(ledger: Ledger) -> None:
+    class Idle(_AtOnce):
+        def run_all(self, jobs: Sequence[Job]) -> list[Outcome]:
+            return []
+
+    assert _crew_of_three(ledger, Idle(Outcome("duplicate"))).run_once()
+    assert _counts(ledger) == {("arrive", "ready"): 3}
+
+
+def test_what_was_left_is_given_back_though_the_ledger_could_not_be_written(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OperationalError("COMMIT", {}, Exception("database or disk is full"))
+
+    worker = _crew_of_three(ledger, _Leaving(Outcome("duplicate")))
+    with monkeypatch.context() as patched:
+        patched.setattr(WorkQueue, "finish_many", full)
+        assert worker.run_once()
+    assert _counts(ledger) == {("arrive", "ready"): 3}
+    with ledger.read() as connection:
+        assert set(connection.execute(select(jobs.c.attempts)).scalars()) == {0}
 
 
 def test_a_batch_that_takes_long_holds_its_lease(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
