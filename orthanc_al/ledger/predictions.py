@@ -5,11 +5,11 @@ None of it may be shown while the study is blind; `orthanc_al.ledger.worklist` i
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, RowMapping, bindparam, delete, func, select, update
+from sqlalchemy import Connection, RowMapping, Table, bindparam, delete, func, select, update
 
 from orthanc_al.domain import ImageScore, ModelRef, Prediction, Region, Tier
 from orthanc_al.domain.geometry import SlicePlace
@@ -72,8 +72,8 @@ class StoredPrediction:
 
 def put_image_scores(connection: Connection, scores: Sequence[ScoredImage]) -> None:
     """Write scores of images; the same image and model again is overwritten by the same values."""
-    for scored in scores:
-        values = {
+    rows = [
+        {
             "instance_id": scored.score.instance_id,
             "frame": scored.score.frame,
             "model_digest": scored.model_digest,
@@ -84,8 +84,9 @@ def put_image_scores(connection: Connection, scores: Sequence[ScoredImage]) -> N
             "decode_seconds": scored.decode_seconds,
             "run_seconds": scored.run_seconds,
         }
-        keys = ["instance_id", "frame", "model_digest"]
-        upsert(connection, image_scores, values, keys, [name for name in values if name not in keys])
+        for scored in scores
+    ]
+    _put(connection, image_scores, rows, ["instance_id", "frame", "model_digest"])
 
 
 def drop_image_scores(connection: Connection, keys: Collection[tuple[str, str, int]]) -> None:
@@ -118,30 +119,30 @@ def image_scores_of(
 
 def put(connection: Connection, stored: Sequence[StoredPrediction]) -> None:
     """Write predictions; those of the same study, revision, model and finding are overwritten."""
-    keys = ["study_instance_uid", "revision", "model_digest", "finding"]
-    for one in stored:
-        said = one.prediction
-        values = {
-            "study_instance_uid": said.study_instance_uid,
-            "revision": said.revision,
+    rows = [
+        {
+            "study_instance_uid": one.prediction.study_instance_uid,
+            "revision": one.prediction.revision,
             "model_name": one.model.name,
             "model_version": one.model.version,
             "model_digest": one.model.digest,
-            "finding": said.finding,
-            "logit": said.logit,
-            "probability": said.probability,
-            "std": said.std,
-            "ood": said.ood,
+            "finding": one.prediction.finding,
+            "logit": one.prediction.logit,
+            "probability": one.prediction.probability,
+            "std": one.prediction.std,
+            "ood": one.prediction.ood,
             "instance_id": one.instance_id,
             "frame": one.frame,
             "images": one.images,
             "embedding": pack(one.embedding),
-            "tier": None if one.why is None else said.tier.value,
+            "tier": None if one.why is None else one.prediction.tier.value,
             "why": one.why,
             "read_by": one.read_by,
             "scored_at": one.scored_at,
         }
-        upsert(connection, predictions, values, keys, [name for name in values if name not in keys])
+        for one in stored
+    ]
+    _put(connection, predictions, rows, ["study_instance_uid", "revision", "model_digest", "finding"])
 
 
 def place(connection: Connection, prediction: Prediction, tier: Tier, why: str, read_by: int) -> None:
@@ -195,6 +196,11 @@ def pack(embedding: NDArray[np.float32]) -> bytes:
 def unpack(packed: bytes) -> NDArray[np.float32]:
     """Return the embedding, float32 of shape (d,), that `pack` made bytes of."""
     return np.frombuffer(packed, _FLOAT).astype(np.float32)
+
+
+def _put(connection: Connection, table: Table, rows: list[dict[str, Any]], keys: Sequence[str]) -> None:
+    if rows:
+        upsert(connection, table, rows, keys, [name for name in rows[0] if name not in keys])
 
 
 def _corners(region: Region | None) -> list[float] | None:

@@ -7,16 +7,16 @@ its jobs.
 """
 
 import random
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, select, update
-from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from orthanc_al.errors import LeaseLostError
 from orthanc_al.ledger.batches import beside
 from orthanc_al.ledger.due import first_due
+from orthanc_al.ledger.effects import Effect, write_each
 from orthanc_al.ledger.engine import Ledger
 from orthanc_al.ledger.schema import jobs
 from orthanc_al.ledger.waiting import backoff, enqueue_all, put_back
@@ -70,7 +70,7 @@ class Outcome:
     name
         A row of `orthanc_al.pipeline.TRANSITIONS` for the step.
     write
-        Its effect on the ledger; runs in the transaction that ends the job.
+        Its effect on the ledger; runs in the transaction that ends the job, again where it was undone.
     subjects
         Subject for a following step where it is not this job's own (instance -> study).
     run_at
@@ -78,7 +78,7 @@ class Outcome:
     """
 
     name: str
-    write: Callable[[Connection], None] = _writes_nothing
+    write: Effect = _writes_nothing
     subjects: dict[Step, str] = field(default_factory=dict)
     run_at: dict[Step, float] = field(default_factory=dict)
 
@@ -182,16 +182,22 @@ class WorkQueue:
         with self._ledger.write(forced=not {job.step for job, _ in done} <= REPEATABLE) as connection:
             held = self._held_among(connection, [*(job for job, _ in done), *left])
             unbegun = [(job.id, job.step, job.subject, held.pop(job.id)) for job in left if job.id in held]
+            follows: dict[int, dict[tuple[Step, str], float]] = {}
             for job, outcome in done:
                 try:
-                    follows = self._written(connection, job, outcome, held)
-                except Exception as error:
-                    if not _is_the_jobs_own(error):
-                        raise
+                    follows[job.id] = self._following(job, outcome, held)
+                except (LeaseLostError, KeyError) as error:
                     refused.append((job, error))
                     held.pop(job.id, None)
-                else:
-                    wanted |= {what: min(at, wanted.get(what, at)) for what, at in follows.items()}
+            ours = [(job, outcome.write) for job, outcome in done if job.id in held]
+            for (job, _), refusal in zip(
+                ours, write_each(connection, [write for _, write in ours]), strict=True
+            ):
+                if refusal is not None:
+                    refused.append((job, refusal))
+                    del held[job.id]
+                    continue
+                wanted |= {what: min(at, wanted.get(what, at)) for what, at in follows[job.id].items()}
             connection.execute(_END, {"ids": list(held)})
             enqueue_all(connection, wanted)
             if unbegun:
@@ -201,10 +207,10 @@ class WorkQueue:
             following = self._take(connection, then) if then and not refused else []
         return Finished(following, refused)
 
-    def _written(
-        self, connection: Connection, job: Job, outcome: Outcome, held: Mapping[int, float]
+    def _following(
+        self, job: Job, outcome: Outcome, held: Mapping[int, float]
     ) -> dict[tuple[Step, str], float]:
-        """Write an outcome, all of it or nothing; return what follows and when."""
+        """Return what follows an outcome, and when."""
         if job.id not in held:
             raise LeaseLostError(
                 f"{job.step} of {job.subject}: the lease ran out, another worker has the job"
@@ -216,8 +222,6 @@ class WorkQueue:
         same = job.step, job.subject
         if same in follows and held[job.id] != job.run_at:  # it was hurried while it ran
             follows[same] = held[job.id]
-        with connection.begin_nested():
-            outcome.write(connection)
         return follows
 
     def fail(self, job: Job, error: str, *, retryable: bool, passes: bool = False) -> bool:
@@ -265,11 +269,6 @@ class WorkQueue:
             jobs.c.step == job.step.value, jobs.c.subject == job.subject, jobs.c.state == "ready"
         )
         return connection.execute(twin).first() is not None
-
-
-def _is_the_jobs_own(error: Exception) -> bool:
-    """Whether an error is of one job's outcome, and leaves the transaction as it was before it."""
-    return isinstance(error, IntegrityError | DataError) or not isinstance(error, SQLAlchemyError)
 
 
 def _quarantine(connection: Connection, job_id: int, error: str) -> None:

@@ -11,11 +11,11 @@ Each function is one transition and checks, under the write lock, that the study
 saw it; it returns False, and writes nothing, where the study has moved on.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
-from sqlalchemy import Case, Connection, RowMapping, bindparam, case, exists, insert, select, update
+from sqlalchemy import Case, Connection, Row, RowMapping, bindparam, case, exists, insert, select, update
 
 from orthanc_al.domain import Attributes, Study, StudyState
 from orthanc_al.domain.header import Header
@@ -30,10 +30,29 @@ _OFF: Final = (StudyState.READ, StudyState.EXPIRED)
 
 # Asked for with each image and each study: to make a statement costs more than to run it.
 _OWN: Final = studies.c.study_instance_uid == bindparam("uid")
+_ANY: Final = studies.c.study_instance_uid.in_(bindparam("uids", expanding=True))
 _STUDY: Final = select(studies).where(_OWN)
-_STUDIES: Final = select(studies).where(studies.c.study_instance_uid.in_(bindparam("uids", expanding=True)))
+_STUDIES: Final = select(studies).where(_ANY)
 _STUDY_TO_CHANGE: Final = _STUDY.with_for_update()
-_STANDS: Final = select(studies.c.state, studies.c.revision).where(_OWN).with_for_update()
+_STAND: Final = (
+    select(studies.c.study_instance_uid, studies.c.state, studies.c.revision).where(_ANY).with_for_update()
+)
+
+
+def _reason(reason: str | None) -> Case[Any]:
+    """Return what a study's reason becomes: that of two patients stays."""
+    return case((studies.c.reason == TWO_PATIENTS, TWO_PATIENTS), else_=reason)
+
+
+# One that was read or has expired meanwhile keeps its state.
+_MARK_SCORED: Final = (
+    update(studies)
+    .where(_ANY)
+    .values(
+        reason=_reason(None),
+        state=case((studies.c.state.in_(_OFF), studies.c.state), else_=StudyState.SCORED.value),
+    )
+)
 
 
 def get(connection: Connection, study_instance_uid: str) -> Study | None:
@@ -161,7 +180,19 @@ def complete(connection: Connection, seen: Study, evidence: str, at: float) -> b
 
 def mark_scored(connection: Connection, seen: Study) -> bool:
     """Write that a complete revision has predictions."""
-    return _move(connection, seen, _JUDGED, {"reason": _reason(None)}, StudyState.SCORED)
+    return bool(mark_all_scored(connection, [seen]))
+
+
+def mark_all_scored(connection: Connection, seen: Sequence[Study]) -> set[str]:
+    """Write of several studies what `mark_scored` writes of one; return the UIDs of those of which it did."""
+    rows = connection.execute(_STAND, {"uids": [one.study_instance_uid for one in seen]})
+    stand = {row.study_instance_uid: row for row in rows}
+    moved = {
+        one.study_instance_uid for one in seen if _may_move(stand.get(one.study_instance_uid), one, _JUDGED)
+    }
+    if moved:
+        connection.execute(_MARK_SCORED, {"uids": list(moved)})
+    return moved
 
 
 def mark_ineligible(connection: Connection, seen: Study, reason: str, read_by: int) -> bool:
@@ -224,17 +255,17 @@ def _move(
     One that was read or has expired meanwhile takes the facts, but neither state nor place.
     """
     own = studies.c.study_instance_uid == seen.study_instance_uid
-    row = connection.execute(_STANDS, {"uid": seen.study_instance_uid}).first()
-    if row is None or row.revision != seen.revision or StudyState(row.state) not in (*allowed, *_OFF):
+    row = connection.execute(_STAND, {"uids": [seen.study_instance_uid]}).first()
+    if row is None or not _may_move(row, seen, allowed):
         return False
     moved = {} if StudyState(row.state) in _OFF else {"state": state.value, **place}
     connection.execute(update(studies).where(own).values(**facts, **moved))
     return True
 
 
-def _reason(reason: str | None) -> Case[Any]:
-    """Return what a study's reason becomes: that of two patients stays."""
-    return case((studies.c.reason == TWO_PATIENTS, TWO_PATIENTS), else_=reason)
+def _may_move(row: Row[Any, Any, Any] | None, seen: Study, allowed: tuple[StudyState, ...]) -> bool:
+    """Whether a study is still at the revision that the caller saw, in one of the states."""
+    return row is not None and row.revision == seen.revision and StudyState(row.state) in (*allowed, *_OFF)
 
 
 def _new(

@@ -39,6 +39,46 @@ class _Found:
     def study(self) -> str:
         return self.image.known.instance.study_instance_uid or ""
 
+    @property
+    def received_at(self) -> float:
+        return self.image.known.instance.received_at
+
+
+@dataclass(frozen=True, slots=True)
+class _ImageEffect:
+    """What is written of an image.
+
+    Attributes
+    ----------
+    leads
+        Whether it is the image of its study that tells the queue what this makes of its order.
+    urgent
+        Whether an image of its study looks urgent.
+    """
+
+    found: _Found
+    leads: bool
+    urgent: bool
+
+    def __call__(self, connection: Connection) -> None:
+        self.write_with(connection, ())
+
+    def write_with(self, connection: Connection, others: Sequence["_ImageEffect"]) -> None:
+        effects = (self, *others)
+        for found in (effect.found for effect in effects):
+            if found.error is not None:
+                instances.mark_unusable(connection, found.image.known, str(found.error))
+        scored = [score for effect in effects if effect.found.error is None for score in effect.found.scored]
+        predictions.put_image_scores(connection, scored)
+        leading = [effect for effect in effects if effect.leads]
+        # It waits for its images, and keeps the place of its arrival: before the images of what came later.
+        times: dict[str, float] = {}
+        for found in (effect.found for effect in leading):
+            times[found.study] = min(found.received_at, times.get(found.study, now()))
+        waiting.hurry_all(connection, Step.SCORE, times)
+        urgent = {effect.found.study for effect in leading if effect.urgent}
+        haste.hasten(connection, _PIXEL_STEPS, urgent, _HEAD_START, now())
+
 
 class ScoreImageStage:
     """Scores images as they arrive: those of `EAGER` modalities, and slices."""
@@ -119,21 +159,8 @@ def _outcome(found: _Found | None, urgent: Collection[str], first: Mapping[str, 
     """
     if found is None:
         return Outcome("later")
-    one, study = found, found.study
-
-    def write(connection: Connection) -> None:
-        if one.error is not None:
-            instances.mark_unusable(connection, one.image.known, str(one.error))
-        else:
-            predictions.put_image_scores(connection, one.scored)
-        if first[study] is not one:
-            return
-        # It waits for its images, and keeps the place of its arrival: before the images of what came later.
-        waiting.hurry(connection, Step.SCORE, study, min(one.image.known.instance.received_at, now()))
-        if study in urgent:
-            haste.hasten(connection, _PIXEL_STEPS, study, _HEAD_START, now())
-
-    if one.error is not None:
-        _log.info("image_unusable", instance=one.image.known.instance.id, reason=str(one.error))
-        return Outcome("unusable", write)
-    return Outcome("scored" if one.scored else "later", write)
+    effect = _ImageEffect(found, leads=first[found.study] is found, urgent=found.study in urgent)
+    if found.error is not None:
+        _log.info("image_unusable", instance=found.image.known.instance.id, reason=str(found.error))
+        return Outcome("unusable", effect)
+    return Outcome("scored" if found.scored else "later", effect)

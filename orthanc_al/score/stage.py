@@ -66,6 +66,30 @@ class _Findings:
         self.reasons.append(reason)
 
 
+@dataclass(frozen=True, slots=True)
+class _ScoreEffect:
+    """What is written of a study that has scores."""
+
+    study: Study
+    found: _Findings
+
+    def __call__(self, connection: Connection) -> None:
+        self.write_with(connection, ())
+
+    def write_with(self, connection: Connection, others: Sequence["_ScoreEffect"]) -> None:
+        effects = (self, *others)
+        for effect in effects:
+            _write_images(connection, effect.found)
+        marked = studies.mark_all_scored(connection, [effect.study for effect in effects])
+        made = [
+            one
+            for effect in effects
+            if effect.study.study_instance_uid in marked
+            for one in effect.found.made
+        ]
+        predictions.put(connection, made)
+
+
 class ScoreStage:
     """Scores complete studies: what is left of their images, then the aggregation.
 
@@ -122,11 +146,7 @@ class ScoreStage:
         if not found.made:
             return self._waiting(study, found) if found.waits else self._ineligible(study, found, known)
 
-        def write(connection: Connection) -> None:
-            _write_images(connection, found)
-            if studies.mark_scored(connection, study):
-                predictions.put(connection, found.made)
-
+        write = _ScoreEffect(study, found)
         # On the worklist by the place of its arrival: before the images of what came later.
         run_at = {Step.TRIAGE: min(study.last_received_at, self._clock())}
         if not view.beside:

@@ -31,7 +31,7 @@ def _takes_films(connection: Connection) -> object:
 
 
 def _hastens(connection: Connection) -> object:
-    return haste.hasten(connection, [Step.SCORE_IMAGE, Step.SCORE], "1.3", 900.0, _TIME)
+    return haste.hasten(connection, [Step.SCORE_IMAGE, Step.SCORE], ["1.3"], 900.0, _TIME)
 
 
 def _hurries(connection: Connection) -> object:

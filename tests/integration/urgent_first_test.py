@@ -32,7 +32,7 @@ def test_the_rest_of_a_study_is_moved_forward_once_and_never_beyond_its_head_sta
         for subject, created in (("old", 0.0), ("a", 500.0), ("b", 600.0)):
             connection.execute(update(jobs).where(jobs.c.subject == subject).values(created_at=created))
         for _ in range(3):
-            haste.hasten(connection, steps, "b", 300.0, 1000.0)
+            haste.hasten(connection, steps, ["b"], 300.0, 1000.0)
     assert _order(ledger) == ["old", "b", "a", "b"]  # what waits for its quiet time goes on to wait
 
 
