@@ -104,9 +104,12 @@ SCORING_STEPS: Final = frozenset(
     {Step.SCORE_IMAGE, Step.SCORE, Step.SHADOW, Step.TRIAGE, Step.SELECT, Step.REPORT, Step.MIRROR}
 )
 
-# What comes to the same however often it is done, from a file of the spool and the ledger, and leaves nothing
-# outside of the ledger. No step in which something is drawn, nor one whose result somebody was told.
-REPEATABLE: Final = frozenset({Step.ARRIVE, Step.SCORE_IMAGE, Step.ASSEMBLE})
+# What comes to the same however often it is done, from files of the spool and the ledger, and leaves nothing
+# elsewhere that doing it again does not overwrite. No step in which something is drawn, that makes an object,
+# or that a person's answer came by.
+REPEATABLE: Final = frozenset(
+    {Step.ARRIVE, Step.SCORE_IMAGE, Step.ASSEMBLE, Step.SCORE, Step.SHADOW, Step.TRIAGE, Step.MIRROR}
+)
 
 # Which process of `orthanc-al serve` does the work of a step.
 WORKER_STEPS: Final = frozenset(set(Step) - {Step.RETRAIN, Step.MONITOR})

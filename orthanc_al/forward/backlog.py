@@ -45,10 +45,18 @@ class Backlog:
         """Whether nothing waits for a lane, and nothing is being sent."""
         return not self._waiting and not self._sending
 
-    def put(self, found: Collection[Delivery]) -> int:
-        """Add what was looked up, but for what is in hand; return how many that are."""
+    def held(self) -> frozenset[int]:
+        """Return the ids of what is in hand now."""
         with self.changed:
-            new = [delivery for delivery in found if delivery.id not in self._in_hand]
+            return frozenset(self._in_hand)
+
+    def put(self, found: Collection[Delivery], held: frozenset[int] = frozenset()) -> int:
+        """Add what was looked up; return how many that are.
+
+        Not what is in hand, nor what was (``held``) when it was looked up: it may have been done since.
+        """
+        with self.changed:
+            new = [one for one in found if one.id not in self._in_hand and one.id not in held]
             self._in_hand.update(delivery.id for delivery in new)
             self._waiting.extend(new)
             if new:

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable, Collection
 from typing import Final
 
 from orthanc_al.dicom import Peer
@@ -26,8 +27,9 @@ _log = logger("forward")
 class Line:
     """Sends to one destination until told to stop; its troubles are its own.
 
-    The ledger is read and written here in batches, while the lanes send. An answer is written within
-    0.1 s; a crash before that sends the same object again (at least once).
+    The ledger is read and written here in batches, while the lanes send; written by a thread of its own,
+    since who writes may have to wait for others who do. An answer is written within 0.1 s; a crash before
+    that sends the same object again (at least once).
 
     Parameters
     ----------
@@ -71,29 +73,44 @@ class Line:
 
     def run(self) -> None:
         """Work until told to stop, then let the lanes finish what they have in hand."""
-        threads = [
+        lanes = [
             threading.Thread(target=lane.run, name=f"forward-{self._peer.name}-{number}", daemon=True)
             for number, lane in enumerate(self.lanes)
         ]
+        notes = threading.Thread(target=self._keep_notes, name=f"notes-{self._peer.name}", daemon=True)
+        threads = [*lanes, notes]
         for thread in threads:
             thread.start()
+        self._keep_turning(self.look_once, threads)
+        notes.join()
+        self._end(lanes)
+
+    def _keep_notes(self) -> None:
+        self._keep_turning(self.note_once, ())
+
+    def _keep_turning(self, turn: Callable[[], None], threads: Collection[threading.Thread]) -> None:
         while not self._stop.is_set() and all(thread.is_alive() for thread in threads):
             try:
-                self.run_once()
+                turn()
             except Exception:  # noqa: BLE001 - a named border: what the ledger can't take now, it takes later
                 _log.error("line_crashed", destination=self._peer.name, exc_info=True)
                 self._stop.wait(_CRASH_SECONDS)
-        self._end(threads)
 
-    def run_once(self) -> None:
-        """Write and look up what is due, then wait for a reason to do it again."""
-        self._write_notes()
+    def look_once(self) -> None:
+        """Look up what is due, then wait for a reason to do it again."""
         if self._breaker.wait():
             self._backlog.forget_waiting()  # it may be cancelled meanwhile
         self._look()
         with self._backlog.changed:
             if not (self._stop.is_set() or self._is_due()):
-                self._backlog.changed.wait(self._patience())
+                self._backlog.changed.wait(_POLL_SECONDS)
+
+    def note_once(self) -> None:
+        """Write what there is to write, then wait for more."""
+        self._write_notes()
+        with self._backlog.changed:
+            if not (self._stop.is_set() or self._may_write()):
+                self._backlog.changed.wait(_NOTE_SECONDS if self._backlog.notes else _POLL_SECONDS)
 
     def _end(self, threads: list[threading.Thread]) -> None:
         with self._backlog.changed:
@@ -108,13 +125,10 @@ class Line:
         self._write_notes(at_once=True)
 
     def _is_due(self) -> bool:
-        return ((self._woken or self._maybe_more) and self._wants_more()) or self._may_write()
+        return (self._woken or self._maybe_more) and self._wants_more()
 
     def _wants_more(self) -> bool:
         return self._backlog.waiting < _LOW and not self._breaker.wait()
-
-    def _patience(self) -> float:
-        return _NOTE_SECONDS if self._backlog.notes else _POLL_SECONDS
 
     def _may_write(self) -> bool:
         if not self._backlog.notes:
@@ -130,11 +144,12 @@ class Line:
             self._stop.wait(_PACE_SECONDS - elapsed)
         self._woken = False
         limit = _BATCH + self._backlog.in_hand
+        held = self._backlog.held()
         with self._ledger.read() as connection:
             found = deliveries.due(connection, self._peer.name, now(), limit)
         self._looked_at = time.monotonic()
         self._maybe_more = len(found) == limit
-        self._backlog.put(found)
+        self._backlog.put(found, held)
 
     def _write_notes(self, *, at_once: bool = False) -> None:
         if not (self._may_write() or (at_once and self._backlog.notes)):

@@ -22,7 +22,8 @@ from sqlalchemy.exc import TimeoutError as WaitedTooLong
 from sqlalchemy.pool import QueuePool
 
 from orthanc_al.errors import LedgerError
-from orthanc_al.ledger.locks import BUSY_SECONDS, WRITE_LOCK, force, on_begin, on_connect
+from orthanc_al.ledger.locks import BUSY_SECONDS, PRECEDENCE, WRITE_LOCK, force, on_begin, on_connect
+from orthanc_al.ledger.precedence import Precedence
 from orthanc_al.ledger.trouble import without_row
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Ledger:
         self._writing = threading.Lock()
         path = make_url(url).database if url.startswith("sqlite") else None
         self._bell = Path(f"{path}-bell") if path else None
+        self.precedence = Precedence(Path(f"{path}-order") if path else None)
 
     @classmethod
     def open(cls, url: str) -> "Ledger":
@@ -107,6 +109,7 @@ class Ledger:
         """
         with self._turn(), self._engine.connect() as connection:
             connection.info["immediate"] = True
+            connection.info[PRECEDENCE] = self.precedence
             connection.info[RINGS] = False
             if self._engine.dialect.name == "sqlite":
                 force(connection, forced=forced)
@@ -197,6 +200,7 @@ class Ledger:
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()
+        self.precedence.close()
 
 
 def upsert(

@@ -2,12 +2,16 @@
 
 import sqlite3
 import time
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
+if TYPE_CHECKING:
+    from orthanc_al.ledger.precedence import Precedence
+
 BUSY_SECONDS: Final = 30
+PRECEDENCE: Final = "precedence"  # in a connection's info: what its writers go by
 _LOCK_POLL_SECONDS: Final = 0.001
 _FORCED: Final = "FULL"
 _UNFORCED: Final = "NORMAL"
@@ -77,11 +81,16 @@ def take_write_lock(connection: Connection) -> None:
     the listener would stand behind the worker, and a modality behind both.
     """
     until = time.monotonic() + BUSY_SECONDS
+    precedence: Precedence = connection.info[PRECEDENCE]
     connection.exec_driver_sql("PRAGMA busy_timeout=0")
     try:
+        precedence.let_others_go()
         while not _begun(connection, is_last_try=time.monotonic() >= until):
+            precedence.begin_to_wait()
             time.sleep(_LOCK_POLL_SECONDS)
+            precedence.let_others_go()
     finally:
+        precedence.end()
         connection.exec_driver_sql(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
 
 

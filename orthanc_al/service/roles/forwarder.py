@@ -23,6 +23,7 @@ _log = logger("forward")
 def run(settings: Settings, ledger: Ledger, stop: threading.Event, detail: dict[str, Any]) -> None:
     """Deliver until told to stop."""
     sys.setswitchinterval(_SWITCH_SECONDS)
+    ledger.precedence.go_first()
     with ledger.write() as connection:  # an earlier forwarder's troubles may be over
         destinations.back(connection, sorted(destinations.known(connection)))
     forwarder = build(settings, ledger)

@@ -20,6 +20,7 @@ _TRAINING_LEASE: Final = 6 * 3600.0  # on a processor; the job of a process that
 def run(settings: Settings, ledger: Ledger, stop: threading.Event, detail: dict[str, Any]) -> None:
     """Do what retraining is asked for until told to stop."""
     os.nice(10)
+    ledger.precedence.give_way()
     stages = stages_of(settings, ledger)
     owners.take_over(ledger, "learner")
     detail.update(state="ready")

@@ -17,6 +17,7 @@ _SWITCH_SECONDS: Final = 0.0002
 def run(settings: Settings, ledger: Ledger, stop: threading.Event, detail: dict[str, Any]) -> None:
     """Take studies in until told to stop."""
     sys.setswitchinterval(_SWITCH_SECONDS)
+    ledger.precedence.go_first()
     ports.bind("dicom.port", settings.dicom.host, settings.dicom.port).close()  # for what it says if taken
     listener = build(settings, ledger)
     listener.start()

@@ -35,6 +35,7 @@ _NICENESS: Final = 5
 def run(settings: Settings, ledger: Ledger, stop: threading.Event, detail: dict[str, Any]) -> None:
     """Do the queue's work but learning until told to stop."""
     os.nice(_NICENESS)
+    ledger.precedence.give_way()
     owners.take_over(ledger, "worker")
     chores = [
         threading.Thread(target=chore, args=(settings, ledger, stop), name=chore.__name__)

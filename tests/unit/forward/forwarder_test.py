@@ -20,7 +20,8 @@ from orthanc_al.forward.channel import Channel
 from orthanc_al.forward.lane import Lane
 from orthanc_al.forward.line import Line
 from orthanc_al.ledger import Ledger
-from orthanc_al.ledger.deliveries import DeliveryState
+from orthanc_al.ledger import deliveries as waiting_deliveries
+from orthanc_al.ledger.deliveries import Delivery, DeliveryState
 from orthanc_al.ledger.schema import deliveries, instances, jobs
 from orthanc_al.spool import Spool
 from tests.support.wire import (
@@ -124,7 +125,7 @@ def test_an_answer_that_the_ledger_can_not_take_is_not_asked_for_again(
     put_instance(ledger, spool, "1.2.3")
     with Scp([(CT, [EXPLICIT])]).running() as scp:
         one = Line(ledger, spool, scp.peer(), "US", threading.Event())
-        one.run_once()
+        one.look_once()
         assert one.lanes[0].turn()
         write = Ledger.write
 
@@ -134,14 +135,40 @@ def test_an_answer_that_the_ledger_can_not_take_is_not_asked_for_again(
         monkeypatch.setattr(Ledger, "write", locked)
         for _ in range(3):
             with pytest.raises(OperationalError):
-                one.run_once()
+                one.note_once()
+            one.look_once()
         assert not one.lanes[0].turn()
         monkeypatch.setattr(Ledger, "write", write)
-        one.run_once()
+        one.note_once()
+        one.look_once()
         assert not one.lanes[0].turn()
         one.lanes[0].channel.close()
         assert len(scp.got) == 1
     assert states(ledger) == {("pacs", SENT): 1}
+
+
+def test_what_is_written_as_done_while_it_is_looked_up_goes_out_once(
+    ledger: Ledger, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_instance(ledger, spool, "1.2.3")
+    due = waiting_deliveries.due
+
+    def meanwhile(*asked: Any) -> list[Delivery]:
+        found = due(*asked)
+        one.note_once()
+        return found
+
+    with Scp([(CT, [EXPLICIT])]).running() as scp:
+        one = Line(ledger, spool, scp.peer(), "US", threading.Event())
+        one.look_once()
+        assert one.lanes[0].turn()
+        monkeypatch.setattr(waiting_deliveries, "due", meanwhile)
+        one.wake()
+        one.look_once()
+        assert states(ledger) == {("pacs", SENT): 1}
+        assert not one.lanes[0].turn()
+        one.lanes[0].channel.close()
+        assert len(scp.got) == 1
 
 
 def test_an_association_is_reused_and_reopened_for_a_new_kind(
@@ -349,7 +376,9 @@ def test_a_file_that_is_gone_is_a_refusal_and_stops_nothing(ledger: Ledger, spoo
     assert [row.state for row in _rows(ledger)] == [REFUSED, SENT]
 
 
-@pytest.mark.parametrize(("owner", "name"), [(Line, "run_once"), (Lane, "turn"), (Lane, "_deliver")])
+@pytest.mark.parametrize(
+    ("owner", "name"), [(Line, "look_once"), (Line, "note_once"), (Lane, "turn"), (Lane, "_deliver")]
+)
 def test_an_unforeseen_fault_does_not_end_the_line(
     ledger: Ledger, spool: Spool, start: Any, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str
 ) -> None:

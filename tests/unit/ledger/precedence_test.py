@@ -1,0 +1,109 @@
+"""Who goes first gets the ledger's write lock first; without the file nobody is held up."""
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from orthanc_al.ledger import Ledger, facts, precedence
+from orthanc_al.ledger.precedence import Precedence
+
+
+@pytest.fixture
+def several(tmp_path: Path) -> Iterator[list[Ledger]]:
+    """The ledger as three processes have it."""
+    url = f"sqlite:///{tmp_path}/ledger.sqlite"
+    made = [Ledger.create(url) for _ in range(3)]
+    yield made
+    for ledger in made:
+        ledger.close()
+
+
+def _places(path: Path) -> tuple[Precedence, Precedence]:
+    first, last = Precedence(path), Precedence(path)
+    first.go_first()
+    last.give_way()
+    return first, last
+
+
+def test_the_wire_writes_before_the_worker_that_waited_longer(several: list[Ledger], tmp_path: Path) -> None:
+    watcher = Precedence(tmp_path / "ledger.sqlite-order")
+    watcher.give_way()
+    holder, wire, worker = several
+    wire.precedence.go_first()
+    worker.precedence.give_way()
+    order: list[str] = []
+
+    def write(ledger: Ledger, name: str) -> None:
+        with ledger.write() as connection:
+            order.append(name)
+            facts.put(connection, name, "x")
+
+    with ThreadPoolExecutor(2) as threads:
+        with holder.write():
+            later = threads.submit(write, worker, "worker")
+            time.sleep(0.05)  # it looks for the lock by now
+            sooner = threads.submit(write, wire, "wire")
+            _until(watcher._somebody_waits)
+        sooner.result()
+        later.result()
+    assert order == ["wire", "worker"]
+    assert not watcher._somebody_waits()
+    watcher.close()
+
+
+def test_who_gives_way_does_so_for_a_while_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precedence, "_LONGEST_SECONDS", 0.01)
+    first, last = _places(tmp_path / "order")
+    first.begin_to_wait()
+    first.begin_to_wait()
+    last.let_others_go()
+    assert last._somebody_waits()
+    first.end()
+    first.end()
+    assert not last._somebody_waits()
+    first.close()
+    last.close()
+
+
+def test_a_place_that_ends_with_its_process_is_waited_for_no_more(tmp_path: Path) -> None:
+    first, last = _places(tmp_path / "order")
+    first.begin_to_wait()
+    first.close()
+    assert not last._somebody_waits()
+    last.close()
+    last.let_others_go()
+
+
+def test_who_goes_first_lets_nobody_go_and_who_gives_way_does_not_say_that_it_waits(tmp_path: Path) -> None:
+    first, last = _places(tmp_path / "order")
+    other = Precedence(tmp_path / "order")
+    other.go_first()
+    last.begin_to_wait()
+    assert not other._somebody_waits()
+    other.begin_to_wait()
+    first.let_others_go()  # at once
+    for one in (first, last, other):
+        one.close()
+
+
+@pytest.mark.parametrize("path", [None, Path("/no/such/folder/order")])
+def test_without_the_file_nobody_goes_first(path: Path | None) -> None:
+    first, last = _places(path) if path is not None else (Precedence(None), Precedence(None))
+    first.go_first()
+    last.give_way()
+    first.begin_to_wait()
+    last.let_others_go()
+    first.end()
+    first.close()
+    last.close()
+
+
+def _until(true: object) -> None:
+    end = time.monotonic() + 10
+    while not true():  # type: ignore[operator]
+        assert time.monotonic() < end
+        threading.Event().wait(0.001)
