@@ -73,6 +73,11 @@ _STUDIES: Final = _next().add_columns(_IS_QUICK.label("is_quick")).limit(FILMS -
 _LEAD: Final = select(_IS_QUICK).where(jobs.c.id == bindparam("lead"))
 
 
+def films_in_time(films: int, seconds: float) -> int:
+    """Return how many films a worker has time for (`LONG`) that did some in so many seconds."""
+    return max(1, min(FILMS, int(films * LONG / max(seconds, 1e-3))))
+
+
 def beside(connection: Connection, lead: RowMapping, time: float, films: int) -> list[RowMapping]:
     """Return the jobs that are due and may be done together with a job that is about to be taken.
 

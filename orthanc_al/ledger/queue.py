@@ -9,12 +9,13 @@ its jobs.
 import random
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Final
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, select, update
 
 from orthanc_al.errors import LeaseLostError
-from orthanc_al.ledger.batches import beside
+from orthanc_al.ledger.batches import beside, films_in_time
 from orthanc_al.ledger.due import first_due
 from orthanc_al.ledger.effects import Effect, write_each
 from orthanc_al.ledger.engine import Ledger
@@ -120,7 +121,8 @@ class WorkQueue:
         self._owner = owner
         self.lease_seconds = lease_seconds
         self._clock = clock
-        self._at_once = 1  # how many films one takes follows from how many the last turn had time for
+        self._at_once = 1  # films: as many as there is time for, by how long the last ones took
+        self._taken_at = monotonic()
 
     def claim_many(self, steps: Collection[Step]) -> list[Job]:
         """Take the job of ``steps`` that has waited longest beyond its time, and those that go with it.
@@ -141,6 +143,7 @@ class WorkQueue:
             _quarantine(connection, lead["id"], "the process that ran it died, each time")
             return []
         rows = [lead, *beside(connection, lead, self._clock(), self._at_once)]
+        self._taken_at = monotonic()
         lease = {"owner": self._owner, "until": self._clock() + self.lease_seconds}
         connection.execute(_TAKE, {"ids": [row["id"] for row in rows], **lease})
         return [
@@ -203,7 +206,7 @@ class WorkQueue:
             if unbegun:
                 put_back(connection, self._owner, unbegun)
             if any(job.step is Step.SCORE_IMAGE for job, _ in done):
-                self._at_once = len(done) if left else 2 * len(done)
+                self._at_once = films_in_time(len(done), monotonic() - self._taken_at)
             following = self._take(connection, then) if then and not refused else []
         return Finished(following, refused)
 

@@ -12,7 +12,8 @@ from orthanc_al.domain import ImageScore
 from orthanc_al.domain.header import Header
 from orthanc_al.errors import LeaseLostError
 from orthanc_al.ledger import Job, Ledger, Outcome, WorkQueue, enqueue, facts, predictions, studies
-from orthanc_al.ledger.batches import FILMS, MOST
+from orthanc_al.ledger import queue as queue_module
+from orthanc_al.ledger.batches import FILMS, MOST, films_in_time
 from orthanc_al.ledger.predictions import ScoredImage
 from orthanc_al.ledger.schema import instances, jobs
 from orthanc_al.ledger.schema import studies as study_table
@@ -104,16 +105,29 @@ def scores(queue: WorkQueue, batch: list[Job], left: int = 0) -> list[Job]:
     return queue.finish_many(done, {Step.SCORE_IMAGE}, batch[len(batch) - left :]).following
 
 
-def test_of_many_films_as_many_are_taken_as_there_was_time_for(ledger: Ledger) -> None:
-    """One first, then twice as many as were done, and never more than the network takes at once."""
+def test_of_many_films_as_many_are_taken_as_there_was_time_for(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By how long the last ones took, and never more than the network takes at once."""
+    clock = Clock()
+    monkeypatch.setattr(queue_module, "monotonic", clock)
     ids = films(ledger, 60)
     queue = WorkQueue(ledger, "a")
     taken = [queue.claim_many({Step.SCORE_IMAGE})]
-    for left in (0, 0, 3, 0, 0, 0):
+    for seconds, left in ((0.1, 0), (0.15, 0), (0.25, 2), (0.01, 0), (0.7, 0), (0.0, 0)):
+        clock.time += seconds
         taken.append(scores(queue, taken[-1], left))
-    assert [len(batch) for batch in taken] == [1, 2, 4, 1, 2, 4, 8]
-    assert subjects(taken[3]) == [ids[4]]  # what was left comes next
-    assert taken[3][0].attempts == 1
+    assert [len(batch) for batch in taken] == [1, 2, 3, 1, FILMS, 2, FILMS]
+    assert subjects(taken[3]) == [ids[4]]
+
+
+def test_how_many_films_there_is_time_for() -> None:
+    assert [films_in_time(films, seconds) for films, seconds in ((1, 0.7), (3, 0.2), (8, 0.1), (1, 0.0))] == [
+        1,
+        3,
+        FILMS,
+        FILMS,
+    ]
 
 
 def test_no_worker_takes_films_that_another_could_begin(ledger: Ledger) -> None:
@@ -134,7 +148,7 @@ def test_a_film_that_was_tried_before_is_taken_beside_none(ledger: Ledger) -> No
     queue = WorkQueue(ledger, "a")
     alone = queue.claim_many({Step.SCORE_IMAGE})
     beside_it = scores(queue, alone)
-    assert (subjects(alone), subjects(beside_it)) == ([ids[0]], [ids[1], ids[3]])
+    assert (subjects(alone), subjects(beside_it)) == ([ids[0]], [ids[1], *ids[3:7]])
 
 
 def test_slices_of_another_study_are_not_taken_with_films(ledger: Ledger) -> None:
