@@ -23,7 +23,7 @@ from orthanc_al.ledger import (
     promises,
 )
 from orthanc_al.observe import now
-from orthanc_al.service import building, child, sidecar
+from orthanc_al.service import building, child, ground, sidecar
 from orthanc_al.service.finding import Finding, fine, note, problem
 from orthanc_al.service.roles import active
 from orthanc_al.settings import Peer, Settings
@@ -44,7 +44,7 @@ def examine(settings: Settings) -> list[Finding]:
         for look in (_promise_3, _spool_and_ledger, _deliveries, _refusals, _processes, _champions):
             found += look(settings, ledger)
         ledger.close()
-    for check in (_disk, _listener, _peers, _packages, sidecar.examine):
+    for check in (_disk, _ground, _listener, _peers, _packages, sidecar.examine):
         found += check(settings)
     return found
 
@@ -236,6 +236,11 @@ def _disk(settings: Settings) -> Iterator[Finding]:
         if free > settings.storage.min_free_gb
         else problem("disk", f"{text}: senders are told 0xA700; free some space")
     )
+
+
+def _ground(settings: Settings) -> Iterator[Finding]:
+    for subject, doubt in ground.doubts(settings):
+        yield note(f"durability, {subject}", doubt)
 
 
 def _listener(settings: Settings) -> Iterator[Finding]:

@@ -5,13 +5,16 @@ import threading
 from typing import Any, Final
 
 from orthanc_al.ledger import Ledger
+from orthanc_al.observe import logger
 from orthanc_al.receive import Listener, Preference
-from orthanc_al.service import building, ports
+from orthanc_al.service import building, ground, ports
 from orthanc_al.settings import Settings
 
 # A thread that was in a call of the system waits so long for one that computes (5 ms by default): the
 # ledger's writer would hold up each read, write and fsync of the associations.
 _SWITCH_SECONDS: Final = 0.0002
+
+_log = logger("service")
 
 
 def run(settings: Settings, ledger: Ledger, stop: threading.Event, detail: dict[str, Any]) -> None:
@@ -19,6 +22,8 @@ def run(settings: Settings, ledger: Ledger, stop: threading.Event, detail: dict[
     sys.setswitchinterval(_SWITCH_SECONDS)
     ledger.precedence.go_first()
     ports.bind("dicom.port", settings.dicom.host, settings.dicom.port).close()  # for what it says if taken
+    for place, doubt in ground.doubts(settings):
+        _log.warning("durability_in_doubt", place=place, reason=doubt)
     listener = build(settings, ledger)
     listener.start()
     detail.update(

@@ -9,7 +9,7 @@ import pytest
 from orthanc_al.domain import Origin
 from orthanc_al.ledger import Ledger, instances, processes, promises
 from orthanc_al.ledger.schema import jobs
-from orthanc_al.service import doctor
+from orthanc_al.service import doctor, ground
 from orthanc_al.service.finding import Finding
 from orthanc_al.settings import Settings, load
 from orthanc_al.spool import Spool
@@ -48,6 +48,17 @@ def _problems(settings: Settings) -> Iterator[Finding]:
 def test_all_is_well_with_a_file_and_its_row(settings: Settings, spool: Spool, ledger: Ledger) -> None:
     _received(spool, ledger)
     assert list(_problems(settings)) == []
+
+
+def test_what_the_spool_and_the_ledger_lie_on_is_a_note(
+    settings: Settings, spool: Spool, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _received(spool, ledger)
+    monkeypatch.setattr(ground, "ground_of", lambda _: ground.Ground("tmpfs", frozenset()))
+    told = {one.subject: one.verdict for one in doctor.examine(settings) if "in memory" in one.text}
+    assert told == {"durability, spool": "note", "durability, ledger": "note"}
+    monkeypatch.setattr(ground, "ground_of", lambda _: None)
+    assert not any("durability" in one.subject for one in doctor.examine(settings))
 
 
 def test_a_file_that_is_gone_cut_short_or_damaged_is_told(
