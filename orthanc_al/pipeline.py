@@ -111,6 +111,10 @@ REPEATABLE: Final = frozenset(
     {Step.ARRIVE, Step.SCORE_IMAGE, Step.ASSEMBLE, Step.SCORE, Step.SHADOW, Step.TRIAGE, Step.MIRROR}
 )
 
+# What follows these has their place in the queue, before the images of what came later: a backlog would hold
+# up until its end what is known of its first study.
+KEEP_PLACE: Final = frozenset({Step.TRIAGE, Step.REPORT})
+
 # Which process of `orthanc-al serve` does the work of a step.
 WORKER_STEPS: Final = frozenset(set(Step) - {Step.RETRAIN, Step.MONITOR})
 LEARNER_STEPS: Final = frozenset({Step.RETRAIN, Step.MONITOR})

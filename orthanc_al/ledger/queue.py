@@ -22,7 +22,7 @@ from orthanc_al.ledger.engine import Ledger
 from orthanc_al.ledger.schema import jobs
 from orthanc_al.ledger.waiting import backoff, enqueue_all, put_back
 from orthanc_al.observe import Clock, now
-from orthanc_al.pipeline import REPEATABLE, Step, successors
+from orthanc_al.pipeline import KEEP_PLACE, REPEATABLE, Step, successors
 
 MAX_ATTEMPTS: Final = 8
 MAX_DEATHS: Final = 20  # tries that ended with their process: who killed it is not known, so more of them
@@ -75,7 +75,8 @@ class Outcome:
     subjects
         Subject for a following step where it is not this job's own (instance -> study).
     run_at
-        When a following step may start (seconds since 1970), at once where it is missing.
+        When a following step may start (seconds since 1970); at once where it is missing, or by the place of
+        this one (`orthanc_al.pipeline.KEEP_PLACE`).
     """
 
     name: str
@@ -218,8 +219,10 @@ class WorkQueue:
             raise LeaseLostError(
                 f"{job.step} of {job.subject}: the lease ran out, another worker has the job"
             )
+        time = self._clock()
+        place = min(job.run_at, time) if job.step in KEEP_PLACE else time
         follows = {
-            (step, outcome.subjects.get(step, job.subject)): outcome.run_at.get(step, self._clock())
+            (step, outcome.subjects.get(step, job.subject)): outcome.run_at.get(step, place)
             for step in successors(job.step, outcome.name)
         }
         same = job.step, job.subject

@@ -10,7 +10,7 @@ from functools import cached_property
 
 from sqlalchemy import Connection
 
-from orthanc_al.domain import StudyState
+from orthanc_al.domain import StudyState, Tier
 from orthanc_al.ledger import Job, Ledger, Outcome, enqueue, facts, scored_studies, selections
 from orthanc_al.ledger.predictions import StoredPrediction, latest
 from orthanc_al.ledger.scored_studies import ScoredStudy
@@ -23,6 +23,7 @@ from orthanc_al.select import rules
 _DAY = 86400.0
 _COUNTED_DAYS = 14.0
 _PEERS = 1000
+_URGENT = frozenset({Tier.HIGH, Tier.REVIEW})
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,10 @@ class SelectStage:
         if selection is not None and selection.kind == AUDIT and selection.signed_at is None:
             return Outcome("blind", lambda connection: self._hide(connection, view, selection, time))
         name = "asked" if selection is not None and selection.kind == QUERY else "unasked"
-        return Outcome(name, lambda connection: self._show(connection, view, selection, time))
+        # What is urgent is told before the images of what came later, the rest after those that are here.
+        urgent = any(one.prediction.tier in _URGENT for one in view.predictions)
+        run_at = {Step.REPORT: min(job.run_at, time)} if urgent else {}
+        return Outcome(name, lambda connection: self._show(connection, view, selection, time), run_at=run_at)
 
     @cached_property
     def _seed(self) -> str:

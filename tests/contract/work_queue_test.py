@@ -144,6 +144,27 @@ def test_a_successor_of_another_kind_gets_its_own_subject_and_time(ledger: Ledge
     assert found.subject == "1.2.3"
 
 
+@pytest.mark.parametrize(
+    ("step", "outcome", "following", "place"),
+    [
+        (Step.TRIAGE, "placed", Step.SELECT, 5.0),
+        (Step.REPORT, "reported", Step.MIRROR, 5.0),
+        (Step.SELECT, "unasked", Step.REPORT, 1000.0),
+    ],
+)
+def test_what_follows_a_placed_study_goes_before_the_images_of_what_came_later(
+    ledger: Ledger, step: Step, outcome: str, following: Step, place: float
+) -> None:
+    queue = OneByOne(ledger, "a", clock=Clock())
+    put(ledger, step, "1.2.3", run_at=5.0)
+    job = queue.claim({step})
+    assert job is not None
+    queue.finish(job, Outcome(outcome))
+    with ledger.read() as connection:
+        row = connection.execute(select(jobs.c.step, jobs.c.run_at)).one()
+    assert tuple(row) == (following.value, place)
+
+
 def test_a_failed_job_comes_back_later_and_ends_in_quarantine(ledger: Ledger) -> None:
     clock = Clock()
     queue = OneByOne(ledger, "a", clock=clock)

@@ -6,11 +6,11 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from orthanc_al.domain import ConfirmedRead, ModelRef, ReadSource, ReadValue, StudyState
 from orthanc_al.ledger import Job, Ledger, enqueue, facts, reads, selections
-from orthanc_al.ledger.schema import jobs, studies
+from orthanc_al.ledger.schema import jobs, predictions, studies
 from orthanc_al.ledger.selections import AUDIT, QUERY
 from orthanc_al.methods import audit
 from orthanc_al.pipeline import Step
@@ -98,6 +98,29 @@ def test_a_case_of_doubt_among_sure_ones_is_asked_with_its_propensity(ledger: Le
     assert query.weight == query.propensity  # nothing is audited here
     assert len(query.pool_digest) == 64
     assert query.day == "2027-01-15"
+
+
+@pytest.mark.parametrize(("tier", "place"), [("high", 7.0), ("review", 7.0), ("low", None), ("none", None)])
+def test_what_is_urgent_is_told_before_the_images_of_what_came_later(
+    ledger: Ledger, tier: str, place: float | None
+) -> None:
+    desk = Desk(ledger, Budget(0, 0.2, 0.0, UTC))
+    desk.score("1.2", logit=3.0)
+    with ledger.write() as connection:
+        connection.execute(update(predictions).values(tier=tier))
+    outcome = SelectStage(ledger, desk.budget, lambda: MORNING).run(
+        Job(1, Step.SELECT, "1.2", 1, "test", run_at=7.0)
+    )
+    assert outcome.run_at.get(Step.REPORT) == place
+
+
+def test_when_a_blind_study_is_told_of_says_nothing_of_its_tier(ledger: Ledger) -> None:
+    desk = Desk(ledger, EVERYTHING_AUDITED)
+    desk.score("1.2", logit=5.0)
+    outcome = SelectStage(ledger, desk.budget, lambda: MORNING).run(
+        Job(1, Step.SELECT, "1.2", 1, "test", run_at=7.0)
+    )
+    assert (outcome.name, outcome.run_at) == ("blind", {})
 
 
 def test_a_draw_outlives_late_images(ledger: Ledger) -> None:
