@@ -19,6 +19,8 @@ from tests.support.pipeline import Pipeline
 from tests.support.synthetic import film
 from tests.support.tiny_package import tiny_package
 
+pytestmark = pytest.mark.both_databases
+
 FILMS = 24
 SCORING = (Step.SCORE_IMAGE, Step.SCORE)
 
