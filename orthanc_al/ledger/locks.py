@@ -80,15 +80,15 @@ def take_write_lock(connection: Connection) -> None:
     SQLite's own waiting sleeps longer the longer it waits (up to 100 ms), so that newcomers overtake:
     the listener would stand behind the worker, and a modality behind both.
     """
-    until = time.monotonic() + BUSY_SECONDS
+    began = time.monotonic()
     precedence: Precedence = connection.info[PRECEDENCE]
     connection.exec_driver_sql("PRAGMA busy_timeout=0")
     try:
-        precedence.let_others_go()
-        while not _begun(connection, is_last_try=time.monotonic() >= until):
+        precedence.let_others_go(began)
+        while not _begun(connection, is_last_try=time.monotonic() >= began + BUSY_SECONDS):
             precedence.begin_to_wait()
             time.sleep(_LOCK_POLL_SECONDS)
-            precedence.let_others_go()
+            precedence.let_others_go(began)
     finally:
         precedence.end()
         connection.exec_driver_sql(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")

@@ -40,12 +40,15 @@ class Precedence:
         self._goes_first = False
         self._opened()
 
-    def let_others_go(self) -> None:
-        """Return when nobody waits who goes first, or after half a second."""
+    def let_others_go(self, since: float) -> None:
+        """Return when nobody waits who goes first, or half a second after ``since`` (`time.monotonic`).
+
+        Once for each transaction: the lock is held whenever somebody waits for it, so that who gave way at
+        each of its tries would not get it as long as two of the others write in turn.
+        """
         if self._goes_first or self._file < 0:
             return
-        until = time.monotonic() + _LONGEST_SECONDS
-        while self._somebody_waits() and time.monotonic() < until:
+        while time.monotonic() < since + _LONGEST_SECONDS and self._somebody_waits():
             time.sleep(_POLL_SECONDS)
 
     def begin_to_wait(self) -> None:

@@ -60,7 +60,7 @@ def test_who_gives_way_does_so_for_a_while_only(tmp_path: Path, monkeypatch: pyt
     first, last = _places(tmp_path / "order")
     first.begin_to_wait()
     first.begin_to_wait()
-    last.let_others_go()
+    last.let_others_go(time.monotonic())
     assert last._somebody_waits()
     first.end()
     first.end()
@@ -69,13 +69,52 @@ def test_who_gives_way_does_so_for_a_while_only(tmp_path: Path, monkeypatch: pyt
     last.close()
 
 
+def test_who_gave_way_for_long_does_so_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, last = _places(tmp_path / "order")
+    first.begin_to_wait()
+    looked: list[Path] = []
+    monkeypatch.setattr(last, "_somebody_waits", lambda: looked.append(tmp_path) or False)
+    last.let_others_go(time.monotonic() - precedence._LONGEST_SECONDS)
+    assert looked == []
+    last.let_others_go(time.monotonic())
+    assert len(looked) == 1
+    first.close()
+    last.close()
+
+
+def test_a_transaction_gives_way_once_whatever_often_it_looks_for_the_lock(
+    several: list[Ledger], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holder, _, worker = several
+    worker.precedence.give_way()
+    since: list[float] = []
+    looked_often = threading.Event()
+
+    def let_others_go(time: float) -> None:
+        since.append(time)
+        if len(since) == 5:
+            looked_often.set()
+
+    monkeypatch.setattr(worker.precedence, "let_others_go", let_others_go)
+    with ThreadPoolExecutor(1) as threads:
+        with holder.write():
+            written = threads.submit(_write_nothing, worker)
+            assert looked_often.wait(10)
+        written.result()
+    assert len(set(since)) == 1
+    looked_at = since[0]
+    since.clear()
+    _write_nothing(worker)
+    assert since[0] > looked_at
+
+
 def test_a_place_that_ends_with_its_process_is_waited_for_no_more(tmp_path: Path) -> None:
     first, last = _places(tmp_path / "order")
     first.begin_to_wait()
     first.close()
     assert not last._somebody_waits()
     last.close()
-    last.let_others_go()
+    last.let_others_go(time.monotonic())
 
 
 def test_who_goes_first_lets_nobody_go_and_who_gives_way_does_not_say_that_it_waits(tmp_path: Path) -> None:
@@ -85,7 +124,7 @@ def test_who_goes_first_lets_nobody_go_and_who_gives_way_does_not_say_that_it_wa
     last.begin_to_wait()
     assert not other._somebody_waits()
     other.begin_to_wait()
-    first.let_others_go()  # at once
+    first.let_others_go(time.monotonic())  # at once
     for one in (first, last, other):
         one.close()
 
@@ -96,10 +135,15 @@ def test_without_the_file_nobody_goes_first(path: Path | None) -> None:
     first.go_first()
     last.give_way()
     first.begin_to_wait()
-    last.let_others_go()
+    last.let_others_go(time.monotonic())
     first.end()
     first.close()
     last.close()
+
+
+def _write_nothing(ledger: Ledger) -> None:
+    with ledger.write():
+        pass
 
 
 def _until(true: object) -> None:
