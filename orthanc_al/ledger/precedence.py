@@ -3,7 +3,7 @@
 Each of them looks for the lock again and again, so that a worker with one transaction after the other takes
 it from under a listener that waits. Who goes first says that it waits by a shared lock (flock) on a file
 beside the ledger; who gives way looks whether somebody holds one. A hint: it goes with its process, and
-nothing but time is lost where the file can't be had.
+nothing but time is lost where the file can't be had or locked, or is let go while a thread waits.
 """
 
 import fcntl
@@ -54,12 +54,12 @@ class Precedence:
     def begin_to_wait(self) -> None:
         """Say, where this one goes first, that it waits."""
         if self._goes_first and not self._waits:
-            self._waits = self._locked(fcntl.LOCK_SH)
+            self._waits = bool(self._flock(fcntl.LOCK_SH))
 
     def end(self) -> None:
         """Say that it waits no more."""
         if self._waits:
-            fcntl.flock(self._file, fcntl.LOCK_UN)
+            self._flock(fcntl.LOCK_UN)
             self._waits = False
 
     def close(self) -> None:
@@ -70,17 +70,19 @@ class Precedence:
             os.close(handle)
 
     def _somebody_waits(self) -> bool:
-        if not self._locked(fcntl.LOCK_EX):
-            return True
-        fcntl.flock(self._file, fcntl.LOCK_UN)
-        return False
+        had = self._flock(fcntl.LOCK_EX)
+        if had:
+            self._flock(fcntl.LOCK_UN)
+        return had is False
 
-    def _locked(self, how: int) -> bool:
-        """Take the lock without waiting; return whether it was to be had."""
+    def _flock(self, how: int) -> bool | None:
+        """Lock without waiting; return whether it was to be had, None where nothing can be locked."""
         try:
             fcntl.flock(self._file, how | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
+        except (OSError, ValueError):  # a file system without such locks; a file that was closed meanwhile
+            return None
         return True
 
     def _opened(self) -> bool:

@@ -1,5 +1,7 @@
 """Who goes first gets the ledger's write lock first; without the file nobody is held up."""
 
+import errno
+import fcntl
 import threading
 import time
 from collections.abc import Iterator
@@ -139,6 +141,40 @@ def test_without_the_file_nobody_goes_first(path: Path | None) -> None:
     first.end()
     first.close()
     last.close()
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOLCK, "no locks available"), ValueError("closed")])
+def test_where_the_file_can_not_be_locked_it_is_written_all_the_same(
+    several: list[Ledger], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """A file system without flock, though it has the locks that SQLite needs; a ledger that is closed."""
+    holder, wire, worker = several
+    wire.precedence.go_first()
+    worker.precedence.give_way()
+    tried = threading.Event()
+
+    def flock(*_: int) -> None:
+        tried.set()
+        raise error
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    for ledger in (wire, worker):
+        tried.clear()
+        with ThreadPoolExecutor(1) as threads:
+            with holder.write():
+                written = threads.submit(_write_nothing, ledger)
+                assert tried.wait(10)
+            written.result()
+
+
+def test_a_place_that_is_closed_while_a_thread_gives_way_holds_it_up_no_longer(tmp_path: Path) -> None:
+    first, last = _places(tmp_path / "order")
+    first.begin_to_wait()
+    with ThreadPoolExecutor(1) as threads:
+        waits = threads.submit(last.let_others_go, time.monotonic() + 3600)
+        last.close()
+        waits.result(10)
+    first.close()
 
 
 def _write_nothing(ledger: Ledger) -> None:
