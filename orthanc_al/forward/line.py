@@ -77,16 +77,18 @@ class Line:
             threading.Thread(target=lane.run, name=f"forward-{self._peer.name}-{number}", daemon=True)
             for number, lane in enumerate(self.lanes)
         ]
-        notes = threading.Thread(target=self._keep_notes, name=f"notes-{self._peer.name}", daemon=True)
+        notes = threading.Thread(
+            target=self._keep_turning,
+            args=(self.note_once, lanes),  # with a lane that ends by a slip the line ends, as a whole
+            name=f"notes-{self._peer.name}",
+            daemon=True,
+        )
         threads = [*lanes, notes]
         for thread in threads:
             thread.start()
         self._keep_turning(self.look_once, threads)
         notes.join()
         self._end(lanes)
-
-    def _keep_notes(self) -> None:
-        self._keep_turning(self.note_once, ())
 
     def _keep_turning(self, turn: Callable[[], None], threads: Collection[threading.Thread]) -> None:
         while not self._stop.is_set() and all(thread.is_alive() for thread in threads):

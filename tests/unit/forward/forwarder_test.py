@@ -399,6 +399,20 @@ def test_an_unforeseen_fault_does_not_end_the_line(
         until(lambda: nothing_waits(ledger))
 
 
+@pytest.mark.parametrize(("owner", "name"), [(Lane, "run"), (Line, "look_once"), (Line, "note_once")])
+def test_a_thread_that_ends_by_a_slip_ends_its_line_for_a_whole_one_to_be_started(
+    ledger: Ledger, spool: Spool, start: Any, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str
+) -> None:
+    monkeypatch.setattr(line, "_GRACE_SECONDS", 0.1)
+
+    def ends(_: Any) -> None:
+        raise SystemExit
+
+    monkeypatch.setattr(owner, name, ends)
+    forwarder = start(Peer("pacs", "PACS", "127.0.0.1", free_port()))
+    until(lambda: not forwarder.is_alive())
+
+
 def test_an_object_on_which_the_program_fails_holds_up_no_other(
     ledger: Ledger, spool: Spool, start: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
