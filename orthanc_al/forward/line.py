@@ -15,6 +15,7 @@ from orthanc_al.spool import Spool
 
 _BATCH: Final = 256  # deliveries that are looked up at a time
 _LOW: Final = 64  # fewer than these before the lanes: look up more
+_MOST_UNWRITTEN: Final = 2048  # answers that the ledger lacks: each goes out again after a crash
 _NOTE_SECONDS: Final = 0.1  # how long answers wait to be written together while more is being sent
 _POLL_SECONDS: Final = 0.5
 _PACE_SECONDS: Final = 0.002  # between two looks while instances arrive one by one
@@ -29,7 +30,8 @@ class Line:
 
     The ledger is read and written here in batches, while the lanes send; written by a thread of its own,
     since who writes may have to wait for others who do. An answer is written within 0.1 s; a crash before
-    that sends the same object again (at least once).
+    that sends the same object again (at least once). Where the ledger takes no answers, the lanes send on for
+    a while only.
 
     Parameters
     ----------
@@ -130,7 +132,8 @@ class Line:
         return (self._woken or self._maybe_more) and self._wants_more()
 
     def _wants_more(self) -> bool:
-        return self._backlog.waiting < _LOW and not self._breaker.wait()
+        few = self._backlog.waiting < _LOW and self._backlog.notes < _MOST_UNWRITTEN
+        return few and not self._breaker.wait()
 
     def _may_write(self) -> bool:
         if not self._backlog.notes:

@@ -147,6 +147,32 @@ def test_an_answer_that_the_ledger_can_not_take_is_not_asked_for_again(
     assert states(ledger) == {("pacs", SENT): 1}
 
 
+def test_not_more_than_so_many_answers_wait_for_a_ledger_that_takes_none(
+    ledger: Ledger, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk: each of them would go out again after a crash, and the memory would fill with them."""
+    monkeypatch.setattr(line, "_POLL_SECONDS", 0.001)
+    monkeypatch.setattr(line, "_BATCH", 2)
+    monkeypatch.setattr(line, "_MOST_UNWRITTEN", 4)
+    for number in range(9):
+        put_instance(ledger, spool, f"1.2.{number}")
+    with Scp([(CT, [EXPLICIT])]).running() as scp:
+        one = Line(ledger, spool, scp.peer(), "US", threading.Event())
+
+        def sent() -> int:
+            for _ in range(9):
+                one.wake()
+                one.look_once()
+                while one.lanes[0].turn():
+                    pass
+            return len(scp.got)
+
+        assert sent() == 4
+        one.note_once()
+        assert sent() == 8
+        one.lanes[0].channel.close()
+
+
 def test_what_is_written_as_done_while_it_is_looked_up_goes_out_once(
     ledger: Ledger, spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
