@@ -96,6 +96,14 @@ class Ledger:
             _upgrade(url)
         return cls.open(url)
 
+    @property
+    def falls_alone(self) -> bool:
+        """Whether what was not forced may be lost while this process lives: with PostgreSQL's server.
+
+        Who does it again at its start alone has to force it there.
+        """
+        return self._engine.dialect.name != "sqlite"
+
     @contextmanager
     def write(self, *, forced: bool = True) -> Iterator[Connection]:
         """One transaction that may write: committed at the end, rolled back on an exception.
@@ -104,8 +112,8 @@ class Ledger:
         ----------
         forced
             Whether it waits until the disk has it. False for what is done again from what the disk has: a
-            power cut may take the last of such transactions, never one from before a forced one, and a kill
-            takes none.
+            power cut may take the last of such transactions, never one from before a forced one. A kill takes
+            none, but for one of PostgreSQL's own processes (`falls_alone`).
         """
         with self._turn(), self._engine.connect() as connection:
             connection.info["immediate"] = True

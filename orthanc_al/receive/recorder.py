@@ -137,7 +137,8 @@ class Recorder:
 
     def _write_batch(self, batch: Sequence[_Told]) -> None:
         try:
-            with self._ledger.write(forced=False) as connection:  # the spool has it
+            # The spool has it, and it is looked through when this process starts.
+            with self._ledger.write(forced=self._ledger.falls_alone) as connection:
                 stand = self._write(connection, batch)
         except (DataError, IntegrityError) as error:
             if len(batch) > 1:  # one that the ledger can't hold must not keep the others out

@@ -82,7 +82,7 @@ def _add(ledger: Ledger, batch: Sequence[Arrived], destinations: Sequence[str]) 
     if not batch:
         return 0
     try:
-        with ledger.write(forced=False) as connection:  # it would be done again
+        with ledger.write(forced=ledger.falls_alone) as connection:  # it is done again at the next start
             return instances.add_all(connection, batch, destinations)
     except (DataError, IntegrityError) as error:
         if len(batch) > 1:  # one that the ledger can't hold stops no other
