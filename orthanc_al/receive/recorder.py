@@ -142,8 +142,9 @@ class Recorder:
                 stand = self._write(connection, batch)
         except (DataError, IntegrityError) as error:
             if len(batch) > 1:  # one that the ledger can't hold must not keep the others out
-                for one in batch:
-                    self._write_batch([one])
+                self._waiting.extendleft(reversed(batch))  # what the ledger can't take now goes on to wait
+                for _ in batch:
+                    self._write_batch([self._waiting.popleft()])
             else:
                 _log.error("not_for_the_ledger", what=type(batch[0]).__name__, error=str(error.orig))
             return

@@ -160,6 +160,30 @@ def test_one_that_the_ledger_cannot_hold_keeps_no_other_out(
     assert recover(spool, ledger, []) == 0
 
 
+def test_a_ledger_that_is_locked_while_a_batch_is_parted_gets_all_of_it_later(
+    ledger: Ledger, spool: Spool, records: Recorder, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = instances.add_all
+    turns = 0
+
+    def add_all(connection: object, arrived: list[tuple[object, object]], to: object) -> int:
+        nonlocal turns
+        turns += 1
+        if any(one.sop_instance_uid == "1.2.4" for one, _ in arrived):  # type: ignore[attr-defined]
+            raise IntegrityError("INSERT", {}, Exception("value too long"))
+        if turns == 2:  # the first of them by itself
+            raise OperationalError("INSERT", {}, Exception("database is locked"))
+        return real(connection, arrived, to)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(instances, "add_all", add_all)
+    for uid in ("1.2.3", "1.2.4", "1.2.5"):
+        _store(spool, records, session, uid)
+    records.ended(session, "released")
+    records.start()
+    until(lambda: _associations(ledger) == [("a" * 32, "released")])
+    assert len(_known(ledger)) == 2
+
+
 def test_rows_beyond_what_memory_may_hold_are_rebuilt_from_the_spool(
     ledger: Ledger, spool: Spool, records: Recorder, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
