@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Final
 
-from orthanc_al.ledger import Ledger, deliveries, instances
+from orthanc_al.ledger import Ledger, deliveries, facts, instances
 from orthanc_al.observe import now
 from orthanc_al.spool import Spool
 
@@ -40,6 +40,8 @@ def clean(
         ids = [instance_id for instance_id in found if instance_id not in wanted]
         if not ids:
             return removed
+        with ledger.write() as connection:  # the disk has all that was done of them: it was not forced, maybe
+            facts.put(connection, facts.CLEANED, str(now()))
         for instance_id in ids:
             spool.remove(instance_id)
         # Files first: after a crash in between the same ids are found again.

@@ -10,6 +10,7 @@ from orthanc_al.ledger.schema import facts
 
 PAUSED: Final = "scoring_paused"
 CURSOR: Final = "orthanc_changes_cursor"
+CLEANED: Final = "spool_cleaned_at"
 _SALT: Final = "patient_salt"
 _COOKIE_KEY: Final = "web_cookie_key"
 SEED: Final = "selection_seed"

@@ -20,7 +20,10 @@ from typing import Any, Final
 import pytest
 
 from orthanc_al.domain import Origin
-from orthanc_al.ledger import Ledger, facts
+from orthanc_al.forward import clean
+from orthanc_al.ledger import Ledger, Outcome, WorkQueue, facts, instances
+from orthanc_al.ledger.waiting import counts
+from orthanc_al.pipeline import Step
 from orthanc_al.spool import Spool, part10
 
 _SHUTDOWN: Final = 0x8004587D  # EXT4_IOC_SHUTDOWN, _IOR('X', 125, __u32)
@@ -159,6 +162,38 @@ def _write_the_ledger_and_die(folder: Path, there: Connection) -> None:
             facts.put(connection, str(number), "x" * 20_000)
     there.send((forced_at[-1], number))
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_no_file_is_gone_whose_work_the_cut_took_back(disk: _Disk) -> None:
+    _from_another(disk, _clean_and_die)
+    disk.cut_the_power()
+    assert list(Spool(disk.mounted / "spool", 0).ids()) == []  # it was cleaned
+    ledger = Ledger.open(f"sqlite:///{disk.mounted}/ledger.sqlite")
+    with ledger.read() as connection:
+        left = counts(connection)
+    ledger.close()
+    assert left == {}
+
+
+def _clean_and_die(folder: Path, there: Connection) -> None:
+    """Do an instance's work, remove its file, and go down before that is noted."""
+    ledger, spool = Ledger.create(f"sqlite:///{folder.parent}/ledger.sqlite"), Spool(folder, 0)
+    with spool.open_writer(_CT, "1.2.3", _EXPLICIT, _ORIGIN) as writer:
+        instance = writer.commit()
+    with ledger.write() as connection:
+        instances.add(connection, instance, _ORIGIN, [])
+    queue = WorkQueue(ledger, "a")
+    queue.finish_many([(job, Outcome("duplicate")) for job in queue.claim_many({Step.ARRIVE})])
+
+    def die(*_: object) -> None:
+        for place in (folder, *folder.rglob("*")):  # as who stores something there does
+            if place.is_dir():
+                os.fsync(os.open(place, os.O_RDONLY))
+        there.send("removed")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    instances.set_cleaned = die
+    clean(ledger, spool, -3600, ["ct1"])
 
 
 def _stored_by_another(disk: _Disk) -> dict[str, bytes]:
