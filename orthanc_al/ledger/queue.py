@@ -27,6 +27,9 @@ from orthanc_al.pipeline import KEEP_PLACE, REPEATABLE, Step, successors
 MAX_ATTEMPTS: Final = 8
 MAX_DEATHS: Final = 20  # tries that ended with their process: who killed it is not known, so more of them
 _PASSING_WAIT: Final = 30.0
+_FIRST_SECONDS: Final = 60.0
+"""For so long a worker's takings are forced to the disk. What brings the machine down, again and again, is
+taken soon after each start: if the power took that try along, nobody would ever give it up."""
 
 # What each job asks for: to make a statement costs more than to run it.
 _IDS: Final = jobs.c.id.in_(bindparam("ids", expanding=True))
@@ -124,6 +127,7 @@ class WorkQueue:
         self._clock = clock
         self._at_once = 1  # films: as many as there is time for, by how long the last ones took
         self._taken_at = monotonic()
+        self._began = monotonic()
 
     def claim_many(self, steps: Collection[Step]) -> list[Job]:
         """Take the job of ``steps`` that has waited longest beyond its time, and those that go with it.
@@ -133,7 +137,8 @@ class WorkQueue:
         with self._ledger.read() as connection:  # most polls find nothing and must not take the write lock
             if first_due(connection, steps, self._clock()) is None:
                 return []
-        with self._ledger.write(forced=False) as connection:  # who is gone with the power holds nothing
+        # Who is gone with the power holds nothing.
+        with self._ledger.write(forced=self._counts_surely()) as connection:
             return self._take(connection, steps)
 
     def _take(self, connection: Connection, steps: Collection[Step]) -> list[Job]:
@@ -183,7 +188,9 @@ class WorkQueue:
         """
         refused: list[tuple[Job, Exception]] = []
         wanted: dict[tuple[Step, str], float] = {}
-        with self._ledger.write(forced=not {job.step for job, _ in done} <= REPEATABLE) as connection:
+        repeatable = {job.step for job, _ in done} <= REPEATABLE
+        forced = not repeatable or bool(then and self._counts_surely())
+        with self._ledger.write(forced=forced) as connection:
             held = self._held_among(connection, [*(job for job, _ in done), *left])
             unbegun = [(job.id, job.step, job.subject, held.pop(job.id)) for job in left if job.id in held]
             follows: dict[int, dict[tuple[Step, str], float]] = {}
@@ -210,6 +217,10 @@ class WorkQueue:
                 self._at_once = films_in_time(len(done), monotonic() - self._taken_at)
             following = self._take(connection, then) if then and not refused else []
         return Finished(following, refused)
+
+    def _counts_surely(self) -> bool:
+        """Whether the tries of jobs that are taken now are to outlive a power cut."""
+        return monotonic() - self._began < _FIRST_SECONDS
 
     def _following(
         self, job: Job, outcome: Outcome, held: Mapping[int, float]

@@ -13,6 +13,7 @@ from orthanc_al.domain.header import Header
 from orthanc_al.errors import LeaseLostError
 from orthanc_al.ledger import Job, Ledger, Outcome, WorkQueue, enqueue, facts, predictions, studies
 from orthanc_al.ledger import queue as queue_module
+from orthanc_al.ledger import queue as work_queue
 from orthanc_al.ledger.batches import FILMS, MOST, films_in_time
 from orthanc_al.ledger.predictions import ScoredImage
 from orthanc_al.ledger.schema import instances, jobs
@@ -68,6 +69,28 @@ def test_what_a_power_cut_takes_is_done_again_or_was_waited_for(
     queue.extend(claimed)
     queue.finish_many([(job, Outcome(outcomes[job.step])) for job in claimed])
     assert seen == [False, waits]
+
+
+def test_of_a_worker_that_has_just_begun_the_tries_are_counted_surely(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, seen = ledger.write, []
+
+    def spied(*, forced: bool = True) -> AbstractContextManager[Connection]:
+        seen.append(forced)
+        return write(forced=forced)
+
+    monkeypatch.setattr(ledger, "write", spied)
+    for seconds in (3600.0, 0.0):
+        monkeypatch.setattr(work_queue, "_FIRST_SECONDS", seconds)
+        arrive(ledger, *(f"{number} {seconds}" for number in range(2)), size=FILM)
+        seen.clear()
+        queue = WorkQueue(ledger, "a")
+        batch = queue.claim_many({Step.ARRIVE})
+        batch = queue.finish_many([(job, Outcome("unusable")) for job in batch], {Step.ARRIVE}).following
+        assert len(batch) == 1
+        queue.finish_many([(job, Outcome("unusable")) for job in batch])
+        assert seen == [seconds > 0, seconds > 0, False]
 
 
 def test_slices_are_scored_with_those_of_their_study_alone(ledger: Ledger) -> None:

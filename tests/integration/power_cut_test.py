@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from sqlalchemy import select
 
 from orthanc_al.domain import Origin
 from orthanc_al.forward import clean
-from orthanc_al.ledger import Ledger, Outcome, WorkQueue, facts, instances
-from orthanc_al.ledger.waiting import counts
+from orthanc_al.ledger import Ledger, Outcome, WorkQueue, enqueue, facts, instances
+from orthanc_al.ledger.schema import jobs
+from orthanc_al.ledger.waiting import counts, release_dead
 from orthanc_al.pipeline import Step
 from orthanc_al.spool import Spool, part10
 
@@ -161,6 +163,29 @@ def _write_the_ledger_and_die(folder: Path, there: Connection) -> None:
         with ledgers[number % 2].write(forced=number in forced_at) as connection:
             facts.put(connection, str(number), "x" * 20_000)
     there.send((forced_at[-1], number))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_what_brings_the_machine_down_at_each_start_is_counted(disk: _Disk) -> None:
+    """Else nobody would ever give it up: it would be taken for the first time after each start."""
+    for _ in range(2):
+        _from_another(disk, _take_a_job_and_die)
+        disk.cut_the_power()
+    ledger = Ledger.open(f"sqlite:///{disk.mounted}/ledger.sqlite")
+    with ledger.read() as connection:
+        [tries] = connection.execute(select(jobs.c.attempts)).scalars()
+    ledger.close()
+    assert tries == 2
+
+
+def _take_a_job_and_die(folder: Path, there: Connection) -> None:
+    ledger = Ledger.create(f"sqlite:///{folder.parent}/ledger.sqlite")
+    with ledger.write() as connection:
+        if not counts(connection):
+            enqueue(connection, Step.SCORE_IMAGE, "a film", 1.0)
+        release_dead(connection, "worker-", lambda _: False)
+    [taken] = WorkQueue(ledger, "worker-1").claim_many({Step.SCORE_IMAGE})
+    there.send(taken.subject)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
