@@ -16,8 +16,8 @@ from orthanc_al.imaging.reading import read_header
 from orthanc_al.imaging.sameness import same_content
 from orthanc_al.ledger import Job, Ledger, Outcome, facts, instances, patients, studies, trail
 from orthanc_al.ledger.instances import KnownInstance
-from orthanc_al.methods.urgency import Targets, unscored_read_by
-from orthanc_al.observe import logger
+from orthanc_al.methods.urgency import Targets, place_in_line, unscored_read_by
+from orthanc_al.observe import logger, now
 from orthanc_al.pipeline import Step
 from orthanc_al.spool import Spool
 
@@ -104,8 +104,12 @@ class ArriveStage:
 
     def _outcome(self, arrived: _Arrived, twins: Sequence[KnownInstance]) -> Outcome:
         compared = self._compared(arrived, twins)
-        subjects = {Step.ASSEMBLE: arrived.header.study_instance_uid}
-        return Outcome(arrived.kind, lambda connection: self._write(connection, compared), subjects)
+        header = arrived.header
+        subjects, time = {Step.ASSEMBLE: header.study_instance_uid}, now()
+        place = place_in_line(time, header.priority)
+        # Others keep the order in which their headers were looked at.
+        ahead = dict.fromkeys((Step.SCORE_IMAGE, Step.ASSEMBLE), place) if place < time else {}
+        return Outcome(arrived.kind, lambda connection: self._write(connection, compared), subjects, ahead)
 
     def _compared(self, arrived: _Arrived, twins: Sequence[KnownInstance]) -> _Arrived:
         """Return it with the digest of a twin that says the same: it shall count as the same from here on."""

@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 from orthanc_al.assemble.completion import Evidence, decide, quiet_seconds_for
 from orthanc_al.domain import Study
 from orthanc_al.ledger import Job, Ledger, Outcome, associations, instances, studies, waiting
+from orthanc_al.methods.urgency import place_in_line
 from orthanc_al.observe import Clock, now
 from orthanc_al.pipeline import Step
 
@@ -49,7 +50,9 @@ class AssembleStage:
             studies.complete(connection, study, decision.evidence, time)
             if not waiting.is_in_first_try(connection, Step.SCORE_IMAGE, job.subject, time):
                 # It keeps the place of its arrival: before the images of what came later.
-                waiting.enqueue(connection, Step.SCORE, job.subject, min(study.last_received_at, time))
+                came_at = min(study.last_received_at, job.place(time))
+                place = place_in_line(came_at, studies.priority(connection, job.subject))
+                waiting.enqueue(connection, Step.SCORE, job.subject, place)
 
         return Outcome("complete", write, run_at={Step.SCORE: time + waiting.IMAGES_WAIT})
 

@@ -60,6 +60,10 @@ class Job:
     owner: str
     run_at: float = 0.0
 
+    def place(self, time: float) -> float:
+        """Return the time by which what follows it keeps its place in the queue; never one to come."""
+        return min(self.run_at, time)
+
 
 def _writes_nothing(_: Connection) -> None:
     return
@@ -231,7 +235,7 @@ class WorkQueue:
                 f"{job.step} of {job.subject}: the lease ran out, another worker has the job"
             )
         time = self._clock()
-        place = min(job.run_at, time) if job.step in KEEP_PLACE else time
+        place = job.place(time) if job.step in KEEP_PLACE else time
         follows = {
             (step, outcome.subjects.get(step, job.subject)): outcome.run_at.get(step, place)
             for step in successors(job.step, outcome.name)

@@ -158,6 +158,13 @@ def priority(connection: Connection, study_instance_uid: str) -> str:
     return str(connection.execute(query).scalar() or "")
 
 
+def ordered_stat(connection: Connection, uids: Collection[str | None]) -> set[str]:
+    """Return which of these studies are ordered with the priority ``STAT``."""
+    query = select(studies.c.study_instance_uid)
+    stat = query.where(studies.c.study_instance_uid.in_(list(uids)), studies.c.priority == "STAT")
+    return set(connection.execute(stat).scalars())
+
+
 def attributes(connection: Connection, study_instance_uid: str) -> Attributes:
     """Return what of a study makes groups; empty where there is no such study."""
     names = ("station", "sex", "birth_date", "modality", "body_part", "arrived_at")

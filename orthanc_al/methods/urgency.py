@@ -8,8 +8,13 @@ written once, and whoever waits long enough comes first, so that it starves nobo
 
 import math
 from dataclasses import dataclass
+from typing import Final
 
 from orthanc_al.domain import Tier
+
+HEAD_START: Final = 900.0
+"""Seconds that a study's work goes ahead of others' where it is ordered STAT or one of its images looks
+urgent, the default target of the highest tier: what waits longer than that is not overtaken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,11 @@ def read_by(arrived_at: float, minutes: float, priority: str, targets: Targets) 
     """
     asked = {"STAT": targets.high, "HIGH": targets.review}.get(priority, math.inf)
     return math.floor(arrived_at / 60.0 + min(minutes, asked))
+
+
+def place_in_line(came_at: float, priority: str) -> float:
+    """Return when work on a study counts as come, in seconds since 1970: the earliest is done first."""
+    return came_at - HEAD_START if priority == "STAT" else came_at
 
 
 def unscored_read_by(arrived_at: float, priority: str, targets: Targets) -> int:

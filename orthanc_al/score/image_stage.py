@@ -9,18 +9,17 @@ from sqlalchemy import Connection
 
 from orthanc_al.errors import InstanceError
 from orthanc_al.inference.running import RunningModel
-from orthanc_al.ledger import Job, Ledger, Outcome, batches, haste, instances, predictions, waiting
+from orthanc_al.ledger import Job, Ledger, Outcome, batches, haste, instances, predictions, studies, waiting
+from orthanc_al.ledger.instances import KnownInstance
 from orthanc_al.ledger.predictions import ScoredImage
+from orthanc_al.methods.urgency import HEAD_START
 from orthanc_al.observe import logger, now
 from orthanc_al.pipeline import Step
 from orthanc_al.score.aggregate import looks_urgent
 from orthanc_al.score.champions import Champions, SpooledImage
 from orthanc_al.score.match import ModelUse, is_eager
 
-_PIXEL_STEPS: Final = (Step.SCORE_IMAGE, Step.SCORE)
-_HEAD_START: Final = 900.0
-"""Seconds that a study goes ahead of others once one of its images looks urgent, the default target of the
-highest tier: what waits longer than that is not overtaken."""
+_HASTENED: Final = (Step.SCORE_IMAGE, Step.ASSEMBLE, Step.SCORE)
 
 _Champions = Sequence[tuple[ModelUse, RunningModel]]
 _log = logger("score")
@@ -77,7 +76,7 @@ class _ImageEffect:
             times[found.study] = min(found.received_at, times.get(found.study, now()))
         waiting.hurry_all(connection, Step.SCORE, times)
         urgent = {effect.found.study for effect in leading if effect.urgent}
-        haste.hasten(connection, _PIXEL_STEPS, urgent, _HEAD_START, now())
+        haste.hasten(connection, _HASTENED, urgent, HEAD_START, now())
 
 
 class ScoreImageStage:
@@ -101,16 +100,24 @@ class ScoreImageStage:
         with self._ledger.read() as connection:
             known = instances.get_all(connection, [job.subject for job in jobs])
             live = self._scorer.registered(connection)
+            stat = studies.ordered_stat(connection, {one.instance.study_instance_uid for one in known})
         champions = [
             (use, self._scorer.running(one))
             for use in self._scorer.uses
             if not use.fault and (one := live[use.name]) is not None
         ]
-        found = {one.instance.id: _Found(self._scorer.image(one)) for one in known if one.kind == "image"}
+        found = {
+            one.instance.id: _Found(self._scorer.image(one), urgent=one.instance.study_instance_uid in stat)
+            for one in known
+            if one.kind == "image"
+        }
+        # One whose twin was looked at in the same batch, say: nothing of it is to be waited for any more.
+        others = {one.instance.id: one for one in known if one.kind != "image"}
         slices = all(one.image.known.instance.modality in batches.SLICES for one in found.values())
         for turn in [jobs] if slices else [[job] for job in jobs]:
             of_turn = [found[job.subject] for job in turn if job.subject in found]
-            yield from self._outcomes(turn, of_turn, champions)
+            for job, outcome in zip(turn, self._outcomes(turn, of_turn, champions), strict=True):
+                yield _passed_over(others[job.subject]) if job.subject in others else outcome
             if time.monotonic() - began > batches.LONG:
                 return
 
@@ -144,6 +151,12 @@ class ScoreImageStage:
             else:
                 one.scored += made
                 one.urgent |= looks_urgent([image.score for image in made], model.package)
+
+
+def _passed_over(known: KnownInstance) -> Outcome:
+    """Return that an instance is no image any more, so that its study does not wait for it."""
+    uid, at = known.instance.study_instance_uid or "", known.instance.received_at
+    return Outcome("later", lambda connection: waiting.hurry(connection, Step.SCORE, uid, min(at, now())))
 
 
 def _outcome(found: _Found | None, urgent: Collection[str], first: Mapping[str, _Found]) -> Outcome:

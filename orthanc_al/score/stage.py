@@ -126,19 +126,20 @@ class ScoreStage:
         began = monotonic()
         view = look(self._ledger, self._scorer, [job.subject for job in jobs], self._clock())
         for job in jobs:
-            yield self._outcome(job.subject, view)
+            yield self._outcome(job, view)
             if monotonic() - began > batches.LONG:
                 return
 
-    def _outcome(self, uid: str, view: View) -> Outcome:
+    def _outcome(self, job: Job, view: View) -> Outcome:
+        uid = job.subject
         study = view.studies.get(uid)
         if study is None or study.state is StudyState.ARRIVING:
             return Outcome("superseded")
         if uid in view.in_first_try:
             return Outcome("waiting", run_at={Step.SCORE: view.time + waiting.IMAGES_WAIT})
-        return self._scored(study, view)
+        return self._scored(study, view, job)
 
-    def _scored(self, study: Study, view: View) -> Outcome:
+    def _scored(self, study: Study, view: View, job: Job) -> Outcome:
         known = view.known.get(study.study_instance_uid, [])
         if study.reason == studies.TWO_PATIENTS:
             return self._ineligible(study, _Findings(reasons=[studies.TWO_PATIENTS]), known)
@@ -147,8 +148,8 @@ class ScoreStage:
             return self._waiting(study, found) if found.waits else self._ineligible(study, found, known)
 
         write = _ScoreEffect(study, found)
-        # On the worklist by the place of its arrival: before the images of what came later.
-        run_at = {Step.TRIAGE: min(study.last_received_at, self._clock())}
+        # On the worklist by the place of its arrival or before: not after the images of what came later.
+        run_at = {Step.TRIAGE: min(study.last_received_at, job.place(self._clock()))}
         if not view.beside:
             return Outcome("scored", write, run_at=run_at)
         run_at[Step.SHADOW] = self._clock() + _SHADOW_WAITS

@@ -99,7 +99,7 @@ class SelectStage:
         name = "asked" if selection is not None and selection.kind == QUERY else "unasked"
         # What is urgent is told before the images of what came later, the rest after those that are here.
         urgent = any(one.prediction.tier in _URGENT for one in view.predictions)
-        run_at = {Step.REPORT: min(job.run_at, time)} if urgent else {}
+        run_at = {Step.REPORT: job.place(time)} if urgent else {}
         return Outcome(name, lambda connection: self._show(connection, view, selection, time), run_at=run_at)
 
     @cached_property

@@ -1,18 +1,23 @@
 """What looks urgent from its first images is scored before what came earlier and does not."""
 
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
 from sqlalchemy import select, update
 
+from orthanc_al.domain import Tier
 from orthanc_al.domain.criteria import Criteria
-from orthanc_al.ledger import Ledger, WorkQueue, enqueue, haste
+from orthanc_al.ledger import Job, Ledger, Outcome, Stage, Worker, WorkQueue, enqueue, haste
 from orthanc_al.ledger.schema import instances, jobs
 from orthanc_al.observe import now
 from orthanc_al.pipeline import Step
 from orthanc_al.score import image_stage
 from orthanc_al.score.match import ModelUse
+from orthanc_al.select import SelectStage
+from orthanc_al.select.stage import Budget
+from orthanc_al.triage import stage as triage_stage
 from tests.support.pipeline import Pipeline
 from tests.support.synthetic import film
 from tests.support.tiny_package import tiny_package
@@ -68,6 +73,59 @@ def test_an_urgent_image_brings_its_study_to_the_front(ledger: Ledger, tmp_path:
             .order_by(jobs.c.run_at)
         ).scalars()
     assert first == images[2].SOPInstanceUID
+
+
+class _Noted:
+    """A stage that tells what it does."""
+
+    def __init__(self, stage: Stage | Outcome, said: list[tuple[Step, str]]) -> None:
+        self._stage, self._said = stage, said
+
+    def run(self, job: Job) -> Outcome:
+        self._said.append((job.step, job.subject))
+        return self._stage if isinstance(self._stage, Outcome) else self._stage.run(job)
+
+
+@pytest.mark.parametrize("why", ["stat", "looks urgent"])
+def test_an_urgent_study_is_shown_and_reported_before_the_images_of_what_came_before_it(
+    ledger: Ledger, tmp_path: Path, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = Pipeline(ledger, tmp_path, ModelUse("tiny", Criteria(("DX",))))
+    pipeline.install(tiny_package(tmp_path / "package", high=0.0 if why == "stat" else 1.0))
+    ids, films = [], [film(np.random.default_rng(number), 64, 64, 16) for number in range(5)]
+    for number, image in enumerate(films):
+        image.NumberOfStudyRelatedInstances = 1
+        if why == "stat" and number == 3:
+            image.RequestedProcedurePriority = "STAT"
+        image.save_as(tmp_path / f"{number}.dcm", enforce_file_format=True)
+        ids.append(pipeline.receive(tmp_path / f"{number}.dcm"))
+    if why == "stat":
+        urgent = 3
+    else:  # the first one: it would be shown after the images of all others
+        urgent = 0
+        monkeypatch.setattr(image_stage, "looks_urgent", lambda *_: not said[1:])
+        monkeypatch.setattr(triage_stage, "tier_of", lambda *_: (Tier.HIGH, "a test"))
+    said: list[tuple[Step, str]] = []
+    select_stage = SelectStage(ledger, Budget(0, 0.0, 10.0, ZoneInfo("UTC")))
+    stages = {**pipeline.stages, Step.SELECT: select_stage, Step.REPORT: Outcome("silent")}
+    headers = Worker(ledger, WorkQueue(ledger, "headers"), {Step.ARRIVE: pipeline.stages[Step.ARRIVE]})
+    while headers.run_once():
+        pass
+    worker = Worker(
+        ledger, WorkQueue(ledger, "rest"), {step: _Noted(one, said) for step, one in stages.items()}
+    )
+    while worker.run_once():
+        pass
+    study = str(films[urgent].StudyInstanceUID)
+    steps = [what for what in said if what[1] in (study, ids[urgent])]
+    expected = [Step.SCORE_IMAGE, Step.ASSEMBLE, Step.SCORE, Step.TRIAGE, Step.SELECT, Step.REPORT]
+    assert sorted(step for step, _ in steps) == sorted(expected)
+    others = [
+        place for place, what in enumerate(said) if what[0] == Step.SCORE_IMAGE and what[1] != ids[urgent]
+    ]
+    shown = max(said.index(what) for what in steps)
+    assert len(others) == 4
+    assert shown < min(others)
 
 
 def test_an_urgent_image_that_is_written_brings_its_study_forward_and_the_score_that_waits(
