@@ -145,7 +145,7 @@ def _unsynced(stack: ExitStack, folder: Path) -> _Receiver:
         )
     stack.callback(process.wait)
     stack.callback(process.terminate)
-    wait_until(lambda: listens(site.port), 60, f"it did not start: {site.log[-3000:]}")
+    wait_until(lambda: listens(site.port), 60, lambda: f"it did not start: {site.log[-3000:]}")
     return _Receiver(Peer("unsynced", "ORTHANC_AL", "127.0.0.1", site.port), process.pid)
 
 

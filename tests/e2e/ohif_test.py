@@ -101,7 +101,7 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
             storescu(orthanc.dicom_port, films, called=orthanc.ae_title)
             with Ohif(folder / "viewer", orthanc.url, f"http://127.0.0.1:{site.web_port}") as viewer:
                 room = Room(site, orthanc, viewer)
-                wait_until(lambda: _reported(room), 180, f"not all were reported: {site.log[-2000:]}")
+                wait_until(lambda: _reported(room), 180, lambda: f"not all were reported: {site.log[-2000:]}")
                 yield room
         finally:
             status = site.stop()

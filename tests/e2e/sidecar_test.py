@@ -44,7 +44,7 @@ def test_studies_sent_to_orthanc_alone_are_ordered_and_reported_there(tmp_path: 
                         found[uid] = int(metadata["al-read-by"])
                 return found if len(found) == STUDIES else {}
 
-            there = wait_until(ordered, 90, f"Orthanc has no order: {site.log[-3000:]}")
+            there = wait_until(ordered, 90, lambda: f"Orthanc has no order: {site.log[-3000:]}")
             here = site.worklist()
             assert [line["study_instance_uid"] for line in here] == sorted(
                 there, key=lambda uid: (there[uid], [one["study_instance_uid"] for one in here].index(uid))

@@ -82,7 +82,7 @@ def test_a_package_that_does_not_hold_stops_scoring_alone(tmp_path: Path, pacs: 
         shutil.rmtree(package, ignore_errors=True)
         shutil.copytree(PACKAGE, package)
         site.kill("worker")  # or half a minute later by itself
-        wait_until(lambda: [e["state"] for e in site.worklist()] == ["scored"], 60, site.log[-2000:])
+        wait_until(lambda: [e["state"] for e in site.worklist()] == ["scored"], 60, lambda: site.log[-2000:])
         wait_until(site.is_ready, 30, "it is not ready though all is mended")
     finally:
         assert site.stop() == 0

@@ -29,14 +29,18 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_until(condition: Callable[[], Any], seconds: float = 60.0, what: str = "") -> Any:
-    """Wait for a truth and return it; fail when it does not come."""
+def wait_until(
+    condition: Callable[[], Any], seconds: float = 60.0, what: str | Callable[[], str] = ""
+) -> Any:
+    """Wait for a truth and return it; fail when it does not come, with ``what`` as it is by then."""
     deadline = time.monotonic() + seconds
     while True:
         found = condition()
         if found:
             return found
-        assert time.monotonic() < deadline, what or "it did not happen in time"
+        if time.monotonic() >= deadline:
+            told = what if isinstance(what, str) else what()
+            raise AssertionError(told or "it did not happen in time")
         time.sleep(0.1)
 
 
@@ -173,15 +177,18 @@ class Site:
             facts.put(connection, facts.SEED, seed)
         ledger.close()
 
-    def start(self, seconds: float = 90.0, role: str = "") -> None:
-        """Start all processes, or the one of a role that listens, and wait until they are ready."""
+    def start(self, seconds: float = 90.0, role: str = "", *, whole: bool = True) -> None:
+        """Start all processes, or the one of a role that listens, and wait until they are ready.
+
+        Where ``whole`` is False, until the listener is: something else never will be.
+        """
         command = [sys.executable, "-m", "orthanc_al", "--config", str(self.config), "serve"]
         with (self.folder / "service.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, "--role", role] if role else command, stdout=log, stderr=log, cwd=ROOT
             )
-        ready = (lambda: listens(self.port)) if role else self.is_ready
-        wait_until(ready, seconds, f"the service did not start: {self.log[-3000:]}")
+        ready = self.is_ready if whole and not role else (lambda: listens(self.port))
+        wait_until(ready, seconds, lambda: f"the service did not start: {self.log[-3000:]}")
 
     def is_ready(self) -> bool:
         """Whether /readyz says so."""
