@@ -140,6 +140,21 @@ def test_an_instance_that_is_finished_after_the_connection_broke_leaves_no_open_
     assert _associations(ledger) == [("a" * 32, "aborted")]
 
 
+def test_the_end_of_an_association_and_a_stop_wait_for_no_rest(
+    ledger: Ledger, spool: Spool, records: Recorder, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "_REST", 1e9)
+    monkeypatch.setattr(recorder, "_LONGEST_GATHER_SECONDS", 3600.0)
+    records.start()
+    _store(spool, records, session)
+    until(lambda: _known(ledger))
+    _store(spool, records, session, "1.2.4")  # it would be written an hour later
+    records.ended(session, "released")
+    until(lambda: _associations(ledger) == [("a" * 32, "released")])
+    assert len(_known(ledger)) == 2
+    records.stop()
+
+
 def test_one_that_the_ledger_cannot_hold_keeps_no_other_out(
     ledger: Ledger, spool: Spool, records: Recorder, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
