@@ -131,11 +131,12 @@ class Listener:
 
     def start(self) -> None:
         """Rebuild what an earlier listener left undone, then take associations."""
+        # Instances first: a study is held open by its associations, and not to be complete without them.
+        recover(self._spool, self._ledger, self._destinations)
         with self._ledger.write() as connection:
             lost = associations.lose_open(connection)
         if lost:
             _log.warning("associations_lost", associations=lost)
-        recover(self._spool, self._ledger, self._destinations)
         self._spool.prepare(self._prepared_files)
         self._recorder.start()
         for acceptor in self._acceptors:

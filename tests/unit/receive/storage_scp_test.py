@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from orthanc_al.dicom import Association, Peer, Proposal, command, echo
+from orthanc_al.domain import Origin
 from orthanc_al.errors import PeerUnreachableError
 from orthanc_al.ledger import Ledger, associations, instances
 from orthanc_al.ledger.schema import associations as association_rows
@@ -48,6 +49,29 @@ def listen(ledger: Ledger, spool: Spool) -> Iterator[Callable[..., Listener]]:
             return listener
 
         yield start
+
+
+def test_a_study_is_held_open_until_its_instances_are_rebuilt(
+    listen: Callable[..., Listener], ledger: Ledger, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some went with the process or with the power, and those that the ledger has look complete."""
+    origin = Origin("CT", "US", "US", "ct", "a" * 32, "dicom")
+    with ledger.write() as connection:
+        associations.opened(connection, "a" * 32, "CT", "US", "127.0.0.1")
+    with spool.open_writer(CT, "1.2.3", EXPLICIT, origin) as writer:
+        writer.write(data_set("1.2.3"))
+        writer.commit()
+    held: list[list[str | None]] = []
+    add_all = instances.add_all
+
+    def spied(*given: Any) -> int:
+        held.append(_ended(ledger))
+        return add_all(*given)
+
+    monkeypatch.setattr(instances, "add_all", spied)
+    listen()
+    assert held == [[None]]
+    assert _ended(ledger) == ["lost"]
 
 
 def _open(
