@@ -429,6 +429,7 @@ def test_an_unforeseen_fault_does_not_end_the_line(
 def test_a_thread_that_ends_by_a_slip_ends_its_line_for_a_whole_one_to_be_started(
     ledger: Ledger, spool: Spool, start: Any, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str
 ) -> None:
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)  # it is no news that it ends
     monkeypatch.setattr(line, "_GRACE_SECONDS", 0.1)
 
     def ends(_: Any) -> None:
