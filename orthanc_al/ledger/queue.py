@@ -192,6 +192,7 @@ class WorkQueue:
         """
         refused: list[tuple[Job, Exception]] = []
         wanted: dict[tuple[Step, str], float] = {}
+        took = monotonic() - self._taken_at  # the wait for the ledger is none of it: more at once spare it
         repeatable = {job.step for job, _ in done} <= REPEATABLE
         forced = not repeatable or bool(then and self._counts_surely())
         with self._ledger.write(forced=forced) as connection:
@@ -218,7 +219,7 @@ class WorkQueue:
             if unbegun:
                 put_back(connection, self._owner, unbegun)
             if any(job.step is Step.SCORE_IMAGE for job, _ in done):
-                self._at_once = films_in_time(len(done), monotonic() - self._taken_at)
+                self._at_once = films_in_time(len(done), took)
             following = self._take(connection, then) if then and not refused else []
         return Finished(following, refused)
 

@@ -13,7 +13,6 @@ from orthanc_al.domain.header import Header
 from orthanc_al.errors import LeaseLostError
 from orthanc_al.ledger import Job, Ledger, Outcome, WorkQueue, enqueue, facts, predictions, studies
 from orthanc_al.ledger import queue as queue_module
-from orthanc_al.ledger import queue as work_queue
 from orthanc_al.ledger.batches import FILMS, MOST, films_in_time
 from orthanc_al.ledger.predictions import ScoredImage
 from orthanc_al.ledger.schema import instances, jobs
@@ -82,7 +81,7 @@ def test_of_a_worker_that_has_just_begun_the_tries_are_counted_surely(
 
     monkeypatch.setattr(ledger, "write", spied)
     for seconds in (3600.0, 0.0):
-        monkeypatch.setattr(work_queue, "_FIRST_SECONDS", seconds)
+        monkeypatch.setattr(queue_module, "_FIRST_SECONDS", seconds)
         arrive(ledger, *(f"{number} {seconds}" for number in range(2)), size=FILM)
         seen.clear()
         queue = WorkQueue(ledger, "a")
@@ -142,6 +141,26 @@ def test_of_many_films_as_many_are_taken_as_there_was_time_for(
         taken.append(scores(queue, taken[-1], left))
     assert [len(batch) for batch in taken] == [1, 2, 3, 1, FILMS, 2, FILMS]
     assert subjects(taken[3]) == [ids[4]]
+
+
+def test_the_wait_for_a_ledger_that_others_write_makes_no_batch_smaller(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would make more transactions of the same work, and others wait for each."""
+    clock = Clock()
+    monkeypatch.setattr(queue_module, "monotonic", clock)
+    films(ledger, 60)
+    queue = WorkQueue(ledger, "a")
+    write = ledger.write
+
+    def waits(*, forced: bool = True) -> AbstractContextManager[Connection]:
+        clock.time += 30.0
+        return write(forced=forced)
+
+    monkeypatch.setattr(ledger, "write", waits)
+    taken = queue.claim_many({Step.SCORE_IMAGE})
+    clock.time += 0.01
+    assert len(scores(queue, taken)) == FILMS
 
 
 def test_how_many_films_there_is_time_for() -> None:
