@@ -45,7 +45,7 @@ def _store(spool: Spool, records: Recorder, session: Session, uid: str = "1.2.3"
 
 
 def _break(monkeypatch: pytest.MonkeyPatch) -> None:
-    def write(_: Ledger) -> None:
+    def write(_: Ledger, **__: bool) -> None:
         raise OperationalError("BEGIN IMMEDIATE", {}, Exception("database is locked"))
 
     monkeypatch.setattr(Ledger, "write", write)
