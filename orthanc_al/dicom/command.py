@@ -152,7 +152,8 @@ def _elements(command_set: bytes) -> dict[int, bytes]:
 
 
 def _text(value: bytes) -> str:
-    return value.rstrip(b"\0 ").decode("utf-8", "surrogateescape")
+    # A peer may send anything as a UID: what came must come back, and a database must be able to hold it.
+    return value.rstrip(b"\0 ").decode("latin-1")
 
 
 def _command(*elements: bytes) -> bytes:
@@ -165,6 +166,6 @@ def _us(element: int, value: int) -> bytes:
 
 
 def _uid(element: int, value: str) -> bytes:
-    encoded = value.encode("utf-8", "surrogateescape")
+    encoded = value.encode("latin-1", "replace")
     encoded += b"\0" * (len(encoded) % 2)
     return struct.pack("<HHL", 0x0000, element, len(encoded)) + encoded

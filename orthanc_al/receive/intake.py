@@ -17,6 +17,7 @@ from orthanc_al.spool import Spool, SpoolWriter
 
 SUCCESS: Final = 0x0000
 PROCESSING_FAILURE: Final = 0x0110  # PS3.7 C.5.18
+INVALID_INSTANCE: Final = 0x0117  # PS3.7 C.5.12, invalid SOP instance
 OUT_OF_RESOURCES: Final = 0xA700  # PS3.4 table B.2-1
 
 _log = logger("receive")
@@ -33,7 +34,8 @@ class Arriving:
     """One data set on its way into the spool (an `orthanc_al.dicom.inbox.Incoming`).
 
     Whatever goes wrong, nothing of it is kept and the rest passes: 0xA700 where the spool can't take it, so
-    that the peer tries again later; 0x0110 where the program fails.
+    that the peer tries again later; 0x0110 where the program fails; 0x0117 where a UID holds a NUL, which
+    PostgreSQL can't: what we could not pass on we do not take.
     """
 
     def __init__(self, session: Session, request: StoreRequest, spool: Spool, records: Records) -> None:
@@ -42,6 +44,10 @@ class Arriving:
         self._records = records
         self._writer: SpoolWriter | None = None
         self._status = SUCCESS
+        if "\0" in request.sop_class_uid + request.sop_instance_uid:
+            self._status = INVALID_INSTANCE
+            _log.error("instance_not_taken", source=session.origin.source, error="a UID with a NUL in it")
+            return
         try:
             self._writer = spool.open_writer(
                 request.sop_class_uid, request.sop_instance_uid, request.transfer_syntax_uid, session.origin

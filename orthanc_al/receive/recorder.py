@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DataError, IntegrityError
 
 from orthanc_al.domain import Instance
 from orthanc_al.ledger import Ledger, associations, instances
 from orthanc_al.ledger.associations import Ended
 from orthanc_al.observe import logger
-from orthanc_al.receive.recovery import recover
+from orthanc_al.receive.recovery import OF_THE_ROW, recover
 from orthanc_al.receive.session import Session
 from orthanc_al.spool import Spool
 
@@ -140,13 +139,14 @@ class Recorder:
             # The spool has it, and it is looked through when this process starts.
             with self._ledger.write(forced=self._ledger.falls_alone) as connection:
                 stand = self._write(connection, batch)
-        except (DataError, IntegrityError) as error:
+        except OF_THE_ROW as error:
             if len(batch) > 1:  # one that the ledger can't hold must not keep the others out
                 self._waiting.extendleft(reversed(batch))  # what the ledger can't take now goes on to wait
                 for _ in batch:
                     self._write_batch([self._waiting.popleft()])
             else:
-                _log.error("not_for_the_ledger", what=type(batch[0]).__name__, error=str(error.orig))
+                cause = getattr(error, "orig", error)  # without the statement
+                _log.error("not_for_the_ledger", what=type(batch[0]).__name__, error=str(cause))
             return
         except Exception:
             self._waiting.extendleft(reversed(batch))

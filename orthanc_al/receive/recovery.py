@@ -16,6 +16,9 @@ from orthanc_al.ledger import Ledger, instances
 from orthanc_al.observe import logger
 from orthanc_al.spool import Spool
 
+OF_THE_ROW: Final = (DataError, IntegrityError, UnicodeError)
+"""What a row that the ledger can't hold is refused with, by the database or by its driver."""
+
 _AT_ONCE: Final = 500
 
 _log = logger("receive")
@@ -84,8 +87,8 @@ def _add(ledger: Ledger, batch: Sequence[Arrived], destinations: Sequence[str]) 
     try:
         with ledger.write(forced=ledger.falls_alone) as connection:  # it is done again at the next start
             return instances.add_all(connection, batch, destinations)
-    except (DataError, IntegrityError) as error:
+    except OF_THE_ROW as error:
         if len(batch) > 1:  # one that the ledger can't hold stops no other
             return sum(_add(ledger, [one], destinations) for one in batch)
-        _log.error("not_for_the_ledger", instance=batch[0][0].id, error=str(error.orig))
+        _log.error("not_for_the_ledger", instance=batch[0][0].id, error=str(getattr(error, "orig", error)))
         return 0

@@ -200,11 +200,11 @@ def _origin(elements: dict[int, bytes], private: dict[str, Any]) -> Origin:
 
 def _text(value: str) -> bytes:
     # A peer may send anything as a UID: what came must come back, so odd bytes are kept as they were.
-    return value.encode("utf-8", "surrogateescape")
+    return value.encode("latin-1", "replace")
 
 
 def _string(value: bytes) -> str:
-    return value.rstrip(b"\0 ").decode("utf-8", "surrogateescape")
+    return value.rstrip(b"\0 ").decode("latin-1")
 
 
 def _element(number: int, vr: bytes, value: bytes) -> bytes:

@@ -312,9 +312,11 @@ def _listening(folder: Path, ledger: Ledger, verdict: Verdict) -> Iterator[int]:
     verdict.outcomes["bystander's objects"] = stored[0]
     with ledger.read() as connection:
         known = instances.known_ids(connection)
-    if {path.stem for path in folder.glob("??/*")} != known:
+    files = {path.name.removesuffix(".dcm") for path in folder.glob("??/*")}
+    if files != known:
         verdict.faults.append(
-            "the listener's spool holds files without an owner, or the ledger rows without one"
+            f"the listener's spool holds files without an owner, {sorted(files - known)[:5]}, or the ledger "
+            f"rows without one, {sorted(known - files)[:5]}, of {len(files)} and {len(known)}"
         )
 
 

@@ -109,6 +109,7 @@ def test_the_statuses_returned_are_those_of_the_intake() -> None:
         intake.OUT_OF_RESOURCES,
         services.Refusing().finish(),
         intake.PROCESSING_FAILURE,
+        intake.INVALID_INSTANCE,
     }
     assert {int(row[0], 16) for row in _rows("3.3 C-STORE") if row[0].startswith("0x")} == returned
 

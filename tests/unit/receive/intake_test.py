@@ -155,14 +155,27 @@ def test_the_end_of_an_association_and_a_stop_wait_for_no_rest(
     records.stop()
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        IntegrityError("INSERT", {}, Exception("value too long")),
+        UnicodeEncodeError("utf-8", "\udca5", 0, 1, "surrogates not allowed"),
+    ],
+    ids=["refused", "no text"],
+)
 def test_one_that_the_ledger_cannot_hold_keeps_no_other_out(
-    ledger: Ledger, spool: Spool, records: Recorder, session: Session, monkeypatch: pytest.MonkeyPatch
+    ledger: Ledger,
+    spool: Spool,
+    records: Recorder,
+    session: Session,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
 ) -> None:
     real = instances.add_all
 
     def add_all(connection: object, arrived: list[tuple[object, object]], to: object) -> int:
         if any(one.sop_instance_uid == "1.2.4" for one, _ in arrived):  # type: ignore[attr-defined]
-            raise IntegrityError("INSERT", {}, Exception("value too long"))
+            raise error
         return real(connection, arrived, to)  # type: ignore[arg-type]
 
     monkeypatch.setattr(instances, "add_all", add_all)

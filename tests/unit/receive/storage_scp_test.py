@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
 from orthanc_al.dicom import Association, Peer, Proposal, command, echo
@@ -15,6 +16,7 @@ from orthanc_al.domain import Origin
 from orthanc_al.errors import PeerUnreachableError
 from orthanc_al.ledger import Ledger, associations, instances
 from orthanc_al.ledger.schema import associations as association_rows
+from orthanc_al.ledger.schema import instances as instance_rows
 from orthanc_al.receive import Listener, recorder
 from orthanc_al.spool import Spool
 from tests.support.raw_peer import RawPeer, p_data, pdv, store
@@ -232,6 +234,37 @@ def test_a_request_that_is_none_ends_the_association_instead_of_hanging(
         peer.say(p_data(pdv(1, request, is_command=True, last=True)))
         assert peer.hear()[0] in (0x00, 0x07)  # closed, or A-ABORT
     echo(Peer("us", "US", "127.0.0.1", listener.port), "CT")
+
+
+@pytest.mark.both_databases
+def test_a_uid_that_is_none_passes_as_it_is_and_holds_up_no_other(
+    listen: Callable[..., Listener], ledger: Ledger, spool: Spool
+) -> None:
+    odd = ("1.2.\xa5\xff", "1.2.caf\xc3\xa9", "no uid at all", "1." + "2" * 80)
+    with _open(listen()) as association:
+        for uid in (*odd, "1.2.3"):
+            assert _send(association, uid, data_set("1.2.3")) == 0
+        assert _send(association, "1.2\0.3", data_set("1.2.3")) == 0x0117
+    until(lambda: len(_uids(ledger)) == len(odd) + 1)
+    assert _uids(ledger) == {*odd, "1.2.3"}
+    assert {spool.describe(one)[0].sop_instance_uid for one in spool.ids()} == {*odd, "1.2.3"}
+
+
+def test_a_rebuilt_ledger_has_the_odd_uids_too(
+    listen: Callable[..., Listener], ledger: Ledger, spool: Spool
+) -> None:
+    origin = Origin("CT", "US", "US", "ct", None, "dicom")
+    for uid in ("1.2.\xa5", "1.2.3"):
+        with spool.open_writer(CT, uid, EXPLICIT, origin) as writer:
+            writer.write(data_set("1.2.3"))
+            writer.commit()
+    listen()
+    assert _uids(ledger) == {"1.2.\xa5", "1.2.3"}
+
+
+def _uids(ledger: Ledger) -> set[str]:
+    with ledger.read() as connection:
+        return set(connection.execute(select(instance_rows.c.sop_instance_uid)).scalars())
 
 
 def test_noise_on_the_port_does_not_harm_the_next(listen: Callable[..., Listener]) -> None:
