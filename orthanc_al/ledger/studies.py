@@ -15,18 +15,18 @@ from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
-from sqlalchemy import Case, Connection, Row, RowMapping, bindparam, case, exists, insert, select, update
+from sqlalchemy import Case, Connection, Row, bindparam, case, exists, insert, select, update
 
 from orthanc_al.domain import Attributes, Study, StudyState
 from orthanc_al.domain.header import Header
-from orthanc_al.ledger import evidence
+from orthanc_al.ledger import evidence, joining
+from orthanc_al.ledger.joining import OFF
 from orthanc_al.ledger.schema import predictions, studies
 
-TWO_PATIENTS: Final = "two patients under one Study Instance UID"
+TWO_PATIENTS: Final = joining.TWO_PATIENTS
 """The reason that stays: no later image can heal it."""
 
 _JUDGED: Final = (StudyState.COMPLETE, StudyState.SCORED, StudyState.INELIGIBLE)
-_OFF: Final = (StudyState.READ, StudyState.EXPIRED)
 
 # Asked for with each image and each study: to make a statement costs more than to run it.
 _OWN: Final = studies.c.study_instance_uid == bindparam("uid")
@@ -50,7 +50,7 @@ _MARK_SCORED: Final = (
     .where(_ANY)
     .values(
         reason=_reason(None),
-        state=case((studies.c.state.in_(_OFF), studies.c.state), else_=StudyState.SCORED.value),
+        state=case((studies.c.state.in_(OFF), studies.c.state), else_=StudyState.SCORED.value),
     )
 )
 
@@ -117,12 +117,12 @@ def arrive(
     uid = header.study_instance_uid
     row = connection.execute(_STUDY_TO_CHANGE, {"uid": uid}).mappings().first()
     if row is None:
-        made = _new(header, patient_key, received_at, read_by, image=image)
+        made = joining.new(header, patient_key, received_at, read_by, image=image)
         connection.execute(insert(studies).values(**made))
         return _study({"reason": None, **made}), None
-    changes = _reopened(row, received_at, read_by) if image else {}
-    changes |= _filled(row, header, image=image)
-    changes |= _patient(row, header, patient_key, key_without_issuer, image=image)
+    changes = joining.reopened(row, received_at, read_by) if image else {}
+    changes |= joining.filled(row, header, image=image)
+    changes |= joining.patient(row, header, patient_key, key_without_issuer, image=image)
     if changes:
         connection.execute(update(studies).where(studies.c.study_instance_uid == uid).values(**changes))
     return _study({**row, **changes}), _study(row)
@@ -222,7 +222,7 @@ def close(connection: Connection, study_instance_uid: str, state: StudyState, at
         update(studies)
         .where(
             studies.c.study_instance_uid == study_instance_uid,
-            studies.c.state.not_in([off.value for off in _OFF]),
+            studies.c.state.not_in([off.value for off in OFF]),
         )
         .values(state=state.value, closed_at=at)
     )
@@ -233,7 +233,7 @@ def reopen(connection: Connection, study_instance_uid: str) -> bool:
     """Put a study back on the worklist where it stood; False where it is unknown, or was not off it."""
     own = studies.c.study_instance_uid == study_instance_uid
     row = connection.execute(_STUDY_TO_CHANGE, {"uid": study_instance_uid}).mappings().first()
-    if row is None or StudyState(row["state"]) not in _OFF:
+    if row is None or StudyState(row["state"]) not in OFF:
         return False
     scored = exists().where(
         predictions.c.study_instance_uid == study_instance_uid, predictions.c.revision == row["revision"]
@@ -265,87 +265,14 @@ def _move(
     row = connection.execute(_STAND, {"uids": [seen.study_instance_uid]}).first()
     if row is None or not _may_move(row, seen, allowed):
         return False
-    moved = {} if StudyState(row.state) in _OFF else {"state": state.value, **place}
+    moved = {} if StudyState(row.state) in OFF else {"state": state.value, **place}
     connection.execute(update(studies).where(own).values(**facts, **moved))
     return True
 
 
 def _may_move(row: Row[Any, Any, Any] | None, seen: Study, allowed: tuple[StudyState, ...]) -> bool:
     """Whether a study is still at the revision that the caller saw, in one of the states."""
-    return row is not None and row.revision == seen.revision and StudyState(row.state) in (*allowed, *_OFF)
-
-
-def _new(
-    header: Header, patient_key: str, received_at: float, read_by: int, *, image: bool
-) -> dict[str, Any]:
-    return {
-        "study_instance_uid": header.study_instance_uid,
-        "patient_key": patient_key,
-        "patient_id": header.patient_id,
-        "patient_name": header.patient_name,
-        "birth_date": header.birth_date,
-        "sex": header.sex,
-        "accession_number": header.accession_number,
-        "description": header.description,
-        "study_date": header.study_date,
-        "station": header.station,
-        "modality": header.modality,
-        "body_part": header.body_part,
-        "state": StudyState.ARRIVING.value,
-        "revision": int(image),
-        "expected_instances": header.expected_instances,
-        "arrived_at": received_at,
-        "last_received_at": received_at,
-        "priority": header.priority,
-        "read_by": read_by,
-    }
-
-
-def _patient(
-    row: RowMapping, header: Header, patient_key: str, key_without_issuer: str, *, image: bool
-) -> dict[str, Any]:
-    """Return what this instance says of whose study it is.
-
-    Viewers leave the issuer out of the reports that they write: one that is missing contradicts nothing.
-    Nor does a report that was filed under the wrong study: it is no read, and the images are one person's.
-    """
-    if not header.patient_id or row["patient_key"] == patient_key:
-        return {}
-    if not row["patient_id"] or row["patient_key"] == key_without_issuer:
-        return {"patient_key": patient_key}
-    same = row["patient_id"] == header.patient_id and not header.issuer
-    return {"reason": TWO_PATIENTS} if image and not same else {}
-
-
-def _filled(row: RowMapping, header: Header, *, image: bool) -> dict[str, Any]:
-    """Return what this instance adds to the study: values that no earlier one had."""
-    names = (
-        "patient_id", "patient_name", "birth_date", "sex", "accession_number", "description",
-        "study_date", "station", "body_part", "priority", "expected_instances",
-    )  # fmt: skip
-    changes = {name: getattr(header, name) for name in names if getattr(header, name) and not row[name]}
-    if image and (row["revision"] == 0 or not row["modality"]):
-        changes["modality"] = header.modality  # the first image names it, not a report that came before
-    return {name: value for name, value in changes.items() if value != row[name]}
-
-
-def _reopened(row: RowMapping, received_at: float, read_by: int) -> dict[str, Any]:
-    changes: dict[str, Any] = {
-        "state": StudyState.ARRIVING.value,
-        "revision": row["revision"] + 1,
-        "last_received_at": max(row["last_received_at"], received_at),
-    }
-    if row["reason"] != TWO_PATIENTS:
-        changes["reason"] = None
-    if StudyState(row["state"]) in _OFF:
-        changes |= {
-            "arrived_at": received_at,
-            "read_by": read_by,
-            "tier": "none",
-            "why": "",
-            "closed_at": None,
-        }
-    return changes
+    return row is not None and row.revision == seen.revision and StudyState(row.state) in (*allowed, *OFF)
 
 
 def _study(row: Mapping[Any, Any]) -> Study:
