@@ -8,6 +8,7 @@ inverse DCT. The other syntaxes come in full.
 """
 
 import io
+import os
 from typing import Any, Final
 
 import cv2
@@ -40,6 +41,10 @@ REDUCTION: Final = "orthanc_al_reduction"
 REFUSED: Final = "orthanc_al_refused"
 """Option of pydicom's runner: a list that takes the errors after which no other plugin may try."""
 _WHOLE: Final = "orthanc_al_whole"
+
+THREADS: Final = "OPJ_NUM_THREADS"
+"""Environment variable by which OpenJPEG, whoever calls it, is told how many threads a frame gets."""
+_MOST_THREADS: Final = 4
 
 _SCALED: Final = {
     1: cv2.IMREAD_REDUCED_GRAYSCALE_2,
@@ -74,8 +79,18 @@ def decode_frame(source: bytes, runner: DecodeRunner) -> bytearray:
     return _in_container(decoded, runner)
 
 
+def _share_a_frame() -> None:
+    """Have OpenJPEG decode one frame by several threads of its own.
+
+    Pillow, by which reduced frames are decoded, holds the interpreter lock meanwhile: without that, one of
+    several cores would work. OpenJPEG asks for this variable with each frame; who sets it is obeyed.
+    """
+    os.environ.setdefault(THREADS, str(min(len(os.sched_getaffinity(0)), _MOST_THREADS)))
+
+
 def register() -> None:
     """Add the plugin to pydicom's decoders; asking twice is asking once."""
+    _share_a_frame()
     for syntax in SYNTAXES:
         decoder = get_decoder(syntax)
         if PLUGIN not in decoder.available_plugins:

@@ -1,5 +1,6 @@
 """Frames at a half or a quarter of their size: what the codestream has, and never another picture."""
 
+import os
 import warnings
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from pydicom.uid import (
 
 from orthanc_al.domain.preprocessing import PreprocessingSpec, reduction
 from orthanc_al.errors import UndecodableError
+from orthanc_al.imaging import codecs
 from orthanc_al.imaging.codestream import jpeg_2000_header
 from orthanc_al.imaging.decode import Wanted, stored_frames
 from orthanc_al.imaging.model_input import model_inputs
@@ -80,6 +82,29 @@ def test_a_reduced_frame_is_the_same_picture_and_smaller(film, tmp_path: Path, s
     difference = np.abs(frame.pixels.astype(int) - averaged)
     assert difference.mean() < 4
     assert difference.max() < 128  # an overshoot that wraps around would make white of black
+
+
+@pytest.mark.parametrize(
+    "wanted", [Wanted("full", 16), Wanted("half", 16), QUARTER], ids=lambda one: one.decode
+)
+def test_several_threads_make_the_same_frame_as_one(grey, tmp_path: Path, monkeypatch, wanted):
+    large = cv2.resize(grey, (1200, 1500), interpolation=cv2.INTER_CUBIC)
+    path = _save(_compressed(wrap(large, 1), JPEG2000Lossless, _j2k(large)), tmp_path / "film.dcm")
+    frames = []
+    for threads in ("1", "4"):
+        monkeypatch.setenv(codecs.THREADS, threads)
+        frames.append(_frame(path, wanted).pixels)
+    assert np.array_equal(*frames)
+
+
+def test_a_frame_gets_several_threads_unless_somebody_said_how_many(monkeypatch):
+    monkeypatch.delenv(codecs.THREADS, raising=False)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(64)))
+    codecs.register()
+    assert os.environ[codecs.THREADS] == "4"
+    monkeypatch.setenv(codecs.THREADS, "1")
+    codecs.register()
+    assert os.environ[codecs.THREADS] == "1"
 
 
 @pytest.mark.parametrize("encode", [_j2k, imagecodecs.htj2k_encode], ids=["JPEG 2000", "HTJ2K"])
