@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, bindparam, func, select, update
 
 from orthanc_al.domain import Instance, Origin, OriginKind
 from orthanc_al.ledger.engine import RINGS, upsert
@@ -138,10 +138,7 @@ def of_study(connection: Connection, study_instance_uid: str) -> list[KnownInsta
 
 def of_studies(connection: Connection, uids: Collection[str]) -> dict[str, list[KnownInstance]]:
     """Return what `of_study` returns, for several studies, by Study Instance UID."""
-    found: dict[str, list[KnownInstance]] = {uid: [] for uid in uids}
-    for row in connection.execute(_OF_STUDIES, {"uids": list(uids)}):
-        found[row.study_instance_uid].append(_known(row))
-    return found
+    return _by_uid(connection, _OF_STUDIES, "study_instance_uid", uids)
 
 
 def count_of_study(connection: Connection, study_instance_uid: str, but: Collection[str]) -> int:
@@ -160,10 +157,7 @@ def of_sop(connection: Connection, sop_instance_uid: str) -> list[KnownInstance]
 
 def of_sops(connection: Connection, sop_instance_uids: Collection[str]) -> dict[str, list[KnownInstance]]:
     """Return what `of_sop` does, for each of several."""
-    found: dict[str, list[KnownInstance]] = {uid: [] for uid in sop_instance_uids}
-    for row in connection.execute(_OF_SOPS, {"uids": list(found)}) if found else ():
-        found[row.sop_instance_uid].append(_known(row))
-    return found
+    return _by_uid(connection, _OF_SOPS, "sop_instance_uid", sop_instance_uids)
 
 
 def known_among(connection: Connection, ids: Sequence[str]) -> set[str]:
@@ -251,6 +245,16 @@ def _values(instance: Instance, origin: Origin, *, own: bool) -> dict[str, Any]:
         "sha256": instance.sha256,
         "kind": "own" if own else None,
     }
+
+
+def _by_uid(
+    connection: Connection, query: Select[Any], name: str, uids: Collection[str]
+) -> dict[str, list[KnownInstance]]:
+    """Return what ``query`` finds of some UIDs, by that of its column ``name``; no UIDs, no query."""
+    found: dict[str, list[KnownInstance]] = {uid: [] for uid in uids}
+    for row in connection.execute(query, {"uids": list(found)}) if found else ():
+        found[getattr(row, name)].append(_known(row))
+    return found
 
 
 def _known(row: Row[Any]) -> KnownInstance:

@@ -33,6 +33,7 @@ _OWN: Final = studies.c.study_instance_uid == bindparam("uid")
 _ANY: Final = studies.c.study_instance_uid.in_(bindparam("uids", expanding=True))
 _STUDY: Final = select(studies).where(_OWN)
 _STUDIES: Final = select(studies).where(_ANY)
+_STAT: Final = select(studies.c.study_instance_uid).where(_ANY, studies.c.priority == "STAT")
 _STUDY_TO_CHANGE: Final = _STUDY.with_for_update()
 _STAND: Final = (
     select(studies.c.study_instance_uid, studies.c.state, studies.c.revision).where(_ANY).with_for_update()
@@ -160,9 +161,7 @@ def priority(connection: Connection, study_instance_uid: str) -> str:
 
 def ordered_stat(connection: Connection, uids: Collection[str | None]) -> set[str]:
     """Return which of these studies are ordered with the priority ``STAT``."""
-    query = select(studies.c.study_instance_uid)
-    stat = query.where(studies.c.study_instance_uid.in_(list(uids)), studies.c.priority == "STAT")
-    return set(connection.execute(stat).scalars())
+    return set(connection.execute(_STAT, {"uids": list(uids)}).scalars())
 
 
 def attributes(connection: Connection, study_instance_uid: str) -> Attributes:
