@@ -2,6 +2,7 @@
 
 import threading
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,15 +20,19 @@ from orthanc_al.inference.reference import probes_for, recorded
 from orthanc_al.inference.remote import RemoteScorer, http_client
 from orthanc_al.inference.scorer import Scorer, prove
 from orthanc_al.inference.session import CPU, CUDA, TENSORRT, Session
+from orthanc_al.inference.sizes import LARGEST, Filled, FixedSizes, sizes_up_to
 from orthanc_al.observe import logger
 
 PARITY: Final = 0.04
 """Largest difference of a logit between two ways of running a network: a score moves by 0.01 at most."""
 
 _KEPT: Final = 2  # versions of a model: studies that were scored by the last one are still on their way
-_BATCH: Final = {CPU: 8, CUDA: 64, TENSORRT: 64}  # images a run; a batch that does not fit is halved
+_BATCH: Final = 8  # images a run on the CPU
 DEVICES: Final = {"cpu": CPU, "cuda": CUDA, "tensorrt": TENSORRT}
 """Execution providers by the manifest's word for them."""
+
+_Local = Session | FixedSizes
+"""What runs a network in this process: on a GPU, batches of fixed sizes."""
 
 _log = logger("inference")
 
@@ -136,11 +141,10 @@ class Models:
                 remote, local, probes_for(package.manifest), PARITY, fallback=self._server.fallback
             )
         local.run(probes_for(package.manifest)[:1])  # warm: the first study does not pay for it
-        largest = package.manifest.run.batch or _BATCH.get(local.provider, 1)
-        return RunningModel(package, Batcher(scorer, largest), weight)
+        return RunningModel(package, Batcher(scorer, _largest(package, local)), weight)
 
-    def _local(self, package: ModelPackage) -> Session:
-        """Return a session whose results the package's thresholds hold for.
+    def _local(self, package: ModelPackage) -> _Local:
+        """Return what runs the network here, and whose results the package's thresholds hold for.
 
         Raises
         ------
@@ -148,7 +152,7 @@ class Models:
             There is none here.
         """
         run, model = package.manifest.run, package.contents.model
-        local = Session(model, self._threads, require_gpu=self._require_gpu, tensorrt=run.tensorrt)
+        local = self._best(package)
         wanted, reference = DEVICES[run.thresholds_on], recorded(package)
         if run.precision == "fp16" and local.provider == CPU:
             _log.warning(
@@ -167,8 +171,40 @@ class Models:
             )
         return self._proved(package, local, Session(model, self._threads, cpu=True))
 
-    def _proved(self, package: ModelPackage, local: Session, reference: Scorer) -> Session:
-        """Return a session that gives what the reference gives: this one, else one on the CPU.
+    def _best(self, package: ModelPackage) -> _Local:
+        """Return what runs the network on the best device that is here."""
+        one = self._session(package)
+        if one.provider == CPU:
+            return one
+        return FixedSizes(list(self._by_size(package, one)), one.input_name)
+
+    def _by_size(self, package: ModelPackage, one: Session) -> Iterator[Filled]:
+        """Yield what runs each size of batch, as far as the device's memory goes.
+
+        Parameters
+        ----------
+        one
+            Runs the smallest.
+        """
+        smallest, *others = sizes_up_to(package.manifest.run.batch or LARGEST)
+        yield Filled(one, smallest)
+        for size in others:
+            try:
+                filled = Filled(self._session(package), size)
+                if filled.provider != one.provider:
+                    raise ProviderError(f"ONNX Runtime would run it on {filled.provider}")
+                filled.run(probes_for(package.manifest)[:1])
+            except ModelError as error:
+                _log.warning("batch_size_left_out", model=str(package.ref), images=size, error=str(error))
+                return
+            yield filled
+
+    def _session(self, package: ModelPackage) -> Session:
+        model, tensorrt = package.contents.model, package.manifest.run.tensorrt
+        return Session(model, self._threads, require_gpu=self._require_gpu, tensorrt=tensorrt)
+
+    def _proved(self, package: ModelPackage, local: _Local, reference: Scorer) -> _Local:
+        """Return what gives what the reference gives, in each size of batch: this, else one on the CPU.
 
         Raises
         ------
@@ -177,7 +213,8 @@ class Models:
         """
         probes = probes_for(package.manifest)
         try:
-            prove(reference, local, probes, PARITY)
+            for one in _each(local):
+                prove(reference, one, probes, PARITY)
         except ModelError as error:  # one that is not finite is no parity either
             told = f"{package.ref}: {error}"
             if self._require_gpu or local.provider == CPU:
@@ -188,3 +225,11 @@ class Models:
         if isinstance(reference, Session):
             return reference
         return self._proved(package, Session(package.contents.model, self._threads, cpu=True), reference)
+
+
+def _each(local: _Local) -> tuple[Scorer, ...]:
+    return local.each if isinstance(local, FixedSizes) else (local,)
+
+
+def _largest(package: ModelPackage, local: _Local) -> int:
+    return local.largest if isinstance(local, FixedSizes) else package.manifest.run.batch or _BATCH

@@ -2,6 +2,8 @@
 
 ONNX Runtime falls back to the CPU without raising, and its lists of devices name what was compiled in;
 only the session itself knows its provider. So CUDA is asked for only where the driver's library loads.
+It also goes to the CPU in the middle of the work when a provider fails, and says so on the standard output
+alone: that is turned off, since thresholds hold on the provider that was tested.
 """
 
 import contextlib
@@ -17,15 +19,26 @@ from numpy.typing import NDArray
 from orthanc_al.errors import InferenceError, ModelError, NoMemoryError, ProviderError
 from orthanc_al.inference.contents import OUTPUTS
 from orthanc_al.inference.scorer import Outputs
+from orthanc_al.observe import logger
 
 TENSORRT: Final = "TensorrtExecutionProvider"
 CUDA: Final = "CUDAExecutionProvider"
 CPU: Final = "CPUExecutionProvider"
 
+Provider = str | tuple[str, dict[str, str]]
+"""An execution provider, and its options where it has some."""
+
+_CUDA_OPTIONS: Final = {
+    # Each session has memory of its own, and several share a GPU: no more than is asked for. The default
+    # takes powers of two, which pays where shapes change; here they are fixed (`orthanc_al.inference.sizes`).
+    "arena_extend_strategy": "kSameAsRequested",
+}
 _ERRORS_ONLY: Final = 3
 _TOLD: Final = 200  # characters of ONNX Runtime's own words: the last ones say why, behind where
 # ONNX Runtime tells of memory in words alone: its own arena, CUDA, the C++ library.
 _NO_MEMORY: Final = re.compile(r"allocate memory|out of memory|bad_?alloc", re.IGNORECASE)
+
+_log = logger("inference")
 
 
 class Session:
@@ -61,19 +74,7 @@ class Session:
         tensorrt: bool = False,
         cpu: bool = False,
     ) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = _ERRORS_ONLY
-        # Threads that wait by spinning take the cores from those that decode.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        wanted = [CPU] if cpu else _providers(tensorrt=tensorrt)
-        try:
-            self._session = onnxruntime.InferenceSession(model, options, providers=wanted)
-        except Exception as error:  # a named border: ONNX Runtime's exceptions share no base of their own
-            raise ModelError(
-                f"ONNX Runtime {onnxruntime.__version__} can't load the model ({_told(error)})"
-            ) from error
+        self._session = _loaded(model, options(threads), [CPU] if cpu else providers(tensorrt=tensorrt))
         self._provider: str = self._session.get_providers()[0]
         if require_gpu and self._provider == CPU:
             raise ProviderError(
@@ -108,6 +109,34 @@ class Session:
         return outputs
 
 
+def options(threads: int) -> onnxruntime.SessionOptions:
+    """Return how a network is run on the CPU, by that many threads."""
+    made = onnxruntime.SessionOptions()
+    made.intra_op_num_threads = threads
+    made.inter_op_num_threads = 1
+    made.log_severity_level = _ERRORS_ONLY
+    # Threads that wait by spinning take the cores from those that decode.
+    made.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return made
+
+
+def _loaded(
+    model: bytes, how: onnxruntime.SessionOptions, wanted: list[Provider]
+) -> onnxruntime.InferenceSession:
+    """Return ONNX Runtime's session with the first of the providers that takes the network."""
+    while True:
+        try:
+            return onnxruntime.InferenceSession(model, how, providers=wanted, enable_fallback=0)
+        except Exception as error:  # a named border: ONNX Runtime's exceptions share no base of their own
+            if len(wanted) == 1:
+                raise ModelError(
+                    f"ONNX Runtime {onnxruntime.__version__} can't load the model ({_told(error)})"
+                ) from error
+            failed, *wanted = wanted
+            name = failed if isinstance(failed, str) else failed[0]
+            _log.warning("provider_failed", provider=name, error=_told(error))
+
+
 def _fault(error: Exception) -> ModelError:
     """Return what a run that failed is to us."""
     if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
@@ -121,7 +150,7 @@ def _told(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[-_TOLD:]}"
 
 
-def _providers(*, tensorrt: bool) -> list[str]:
+def providers(*, tensorrt: bool = False) -> list[Provider]:
     """Return the execution providers to ask for; CUDA only where a driver loads, since asking is slow."""
     if not cuda_driver_loads():
         return [CPU]
@@ -129,7 +158,7 @@ def _providers(*, tensorrt: bool) -> list[str]:
     # What it can't find it prints on the standard output, which is for programs.
     with contextlib.redirect_stdout(sys.stderr):
         onnxruntime.preload_dlls()
-    return [*([TENSORRT] if tensorrt else []), CUDA, CPU]
+    return [*([TENSORRT] if tensorrt else []), (CUDA, _CUDA_OPTIONS), CPU]
 
 
 def cuda_driver_loads() -> bool:
