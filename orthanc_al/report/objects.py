@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pydicom import Dataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import write_dataset
 from pydicom.uid import ExplicitVRLittleEndian
 from sqlalchemy import Connection
 
 from orthanc_al.domain import Instance, Origin, derived_uid
 from orthanc_al.ledger import instances, reports
 from orthanc_al.ledger.reports import OwnReport
+from orthanc_al.report.encoding import encoded
 from orthanc_al.spool import Spool
 
 
@@ -66,11 +65,3 @@ class Outbox:
         for one in made:
             instances.add(connection, one.instance, self._origin, self.peers)
             reports.add(connection, one.row)
-
-
-def encoded(document: Dataset) -> bytes:
-    """Return a data set in Explicit VR Little Endian, without File Meta Information."""
-    buffer = DicomBytesIO()
-    buffer.is_little_endian, buffer.is_implicit_VR = True, False
-    write_dataset(buffer, document)
-    return bytes(buffer.getvalue())

@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import numpy as np
 from highdicom.sr import (
-    Comprehensive3DSR,
     CoordinatesForMeasurement,
     GraphicTypeValues,
     Measurement,
@@ -33,6 +32,7 @@ from pydicom.valuerep import DT
 
 from orthanc_al.domain import Finding, ReadValue, derived_uid
 from orthanc_al.domain import concepts as c
+from orthanc_al.report.document import comprehensive_3d_sr
 from orthanc_al.report.result import Identity, Sources
 from orthanc_al.report.structured_report import concept, dated, framed, source_of
 
@@ -83,9 +83,9 @@ def read_report(
     """
     with warnings.catch_warnings():  # highdicom and pydicom write names of patients into warnings
         warnings.simplefilter("ignore")
-        document = Comprehensive3DSR(
-            evidence=list(sources.images),
-            content=_content(read, sources, identity)[0],
+        document = comprehensive_3d_sr(
+            _content(read, sources, identity),
+            sources,
             previous_versions=list(predecessors) or None,
             is_complete=True,
             is_final=True,

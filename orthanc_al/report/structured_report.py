@@ -15,7 +15,6 @@ from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from highdicom.sr import (
     AlgorithmIdentification,
     CodedConcept,
-    Comprehensive3DSR,
     CoordinatesForMeasurement,
     DeviceObserverIdentifyingAttributes,
     GraphicTypeValues,
@@ -35,6 +34,7 @@ from pydicom.valuerep import DA, TM
 
 from orthanc_al.domain import Code, Region, derived_uid
 from orthanc_al.domain import concepts as c
+from orthanc_al.report.document import comprehensive_3d_sr
 from orthanc_al.report.evidence import UTF_8
 from orthanc_al.report.result import Identity, ImageFinding, Result, Sources, StudyFinding
 
@@ -59,9 +59,9 @@ def structured_report(
     """
     with warnings.catch_warnings():  # highdicom and pydicom write names of patients into warnings
         warnings.simplefilter("ignore")
-        document = Comprehensive3DSR(
-            evidence=list(sources.images),
-            content=_measurement_report(result, sources, identity)[0],
+        document = comprehensive_3d_sr(
+            _measurement_report(result, sources, identity),
+            sources,
             previous_versions=None if predecessor is None else [predecessor],
             is_complete=False,
             is_final=False,

@@ -15,8 +15,8 @@ from orthanc_al.imaging.field import Field
 from orthanc_al.inference.running import Models
 from orthanc_al.ledger import Ledger, instances, models
 from orthanc_al.report.activation import Activations, Looked
+from orthanc_al.report.encoding import encoded
 from orthanc_al.report.evidence import evidence
-from orthanc_al.report.objects import encoded
 from orthanc_al.report.picture import caption_of, painted, secondary_capture
 from orthanc_al.report.result import Identity, ImageFinding, Result, Sources, StudyFinding
 from orthanc_al.report.stage import Which

@@ -12,8 +12,8 @@ from pydicom import Dataset, dcmread
 from orthanc_al.domain import Code, Finding, ModelRef, ReadSource, ReadValue, Region, Tier
 from orthanc_al.domain import concepts as c
 from orthanc_al.errors import ReadError
+from orthanc_al.report.encoding import encoded
 from orthanc_al.report.evidence import evidence
-from orthanc_al.report.objects import encoded
 from orthanc_al.report.result import Identity, ImageFinding, Result, Sources, StudyFinding
 from orthanc_al.report.structured_report import structured_report
 from orthanc_al.review.parse import parse
