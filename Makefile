@@ -12,6 +12,8 @@ JOBS ?= auto
 OUT ?= var/cxr-pneumonia
 # What the benchmark gets beside the defaults, e.g. `make bench B="--rounds 1 --only receive"`.
 B ?=
+# Extras that the benchmark needs here, e.g. `make bench EXTRAS=cuda13 B="--only gpu"` (gigabytes, NVIDIA's licence).
+EXTRAS ?=
 # What the faults get beside the defaults, e.g. `make chaos C="--only kill --seed 7"`.
 C ?=
 # Where `make test-inference-server` keeps MLServer: its own environment, some 500 MB.
@@ -53,7 +55,9 @@ check: $(VENV)/.installed-dev   ## lint, types, imports, documents
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m pytest -q tests/docs
 
-bench: $(VENV)/.installed-dev parts   ## side by side with DCMTK and Orthanc: docs/performance.md
+# What is measured of a GPU needs no other program.
+bench: $(VENV)/.installed-dev $(if $(findstring gpu,$(B)),,parts)   ## side by side with DCMTK and Orthanc: docs/performance.md
+	@$(if $(EXTRAS),$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]')
 	@$(BIN)/python -m tests.bench.compare $(B)
 
 chaos: $(VENV)/.installed-dev parts   ## kill, fill disks, cut wires, mutate PDUs: docs/reliability.md

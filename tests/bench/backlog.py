@@ -30,7 +30,7 @@ from tests.support.pipeline import Pipeline
 from tests.support.site import PACKAGE
 
 CORES: Final = os.cpu_count() or 1
-CREW: Final = CORES + 1  # as the role worker has it
+CREW: Final = CORES + 1  # as many as the role worker has, where it is not said otherwise
 WARM: Final = 2 * CREW  # films that end before the clock starts
 _POLL_SECONDS: Final = 0.003
 
@@ -46,10 +46,13 @@ class Backlog:
         All have its pixels.
     count
         How many, beside `WARM`.
+    crew
+        Threads that score them.
     """
 
-    def __init__(self, folder: Path, film: Path, count: int) -> None:
+    def __init__(self, folder: Path, film: Path, count: int, crew: int = CREW) -> None:
         self._count = count + WARM
+        self._crew = crew
         self._path = folder / "ledger.sqlite"
         self.ledger = Ledger.create(f"sqlite:///{self._path}")
         package = load_package(PACKAGE)
@@ -78,9 +81,9 @@ class Backlog:
 
     @contextmanager
     def crew(self) -> Iterator[Callable[[], int]]:
-        """Score with as many threads as the service has; yield what says how many films have their score."""
+        """Score with the crew's threads; yield what says how many films have their score."""
         over = threading.Event()
-        workers = [self._worker(f"bench-{n}", {Step.SCORE_IMAGE, Step.SCORE}) for n in range(CREW)]
+        workers = [self._worker(f"bench-{n}", {Step.SCORE_IMAGE, Step.SCORE}) for n in range(self._crew)]
         crew = [threading.Thread(target=worker.run, args=(over,)) for worker in workers]
         for thread in crew:
             thread.start()
@@ -97,8 +100,8 @@ class Backlog:
         with self.crew() as scored:
             return _rate(scored, self._count)
 
-    def bare(self) -> float:
-        """Decode, prepare and run in as many bare threads as there are cores; return films a second."""
+    def bare(self, count: int = CORES) -> float:
+        """Decode, prepare and run in ``count`` bare threads; return films a second."""
         ended: list[None] = []
 
         def loop(paths: Sequence[Path]) -> None:
@@ -107,7 +110,7 @@ class Backlog:
                     self._session.run(image.pixels[np.newaxis])
                 ended.append(None)
 
-        threads = [threading.Thread(target=loop, args=(self._paths[n::CORES],)) for n in range(CORES)]
+        threads = [threading.Thread(target=loop, args=(self._paths[n::count],)) for n in range(count)]
         for thread in threads:
             thread.start()
         rate = _rate(lambda: len(ended), self._count)

@@ -5,6 +5,9 @@ TCP_NODELAY=1 in the peers' environment. Rounds are interleaved, so that a neigh
 before each turn our service is idle and the disk's write-back is done, so that no one pays for another.
 Printed are minimum, median and maximum of the rounds, and those of the rounds' ratios; a copy goes to
 ``bench-results/``. No figure here is a test: machines are shared and noisy.
+
+What needs no peer (`_ALONE`) is measured without a namespace, where nothing else was asked for. The parts of
+the GPU are left out where none is, unless they are asked for by name.
 """
 
 import argparse
@@ -16,7 +19,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -25,6 +28,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from orthanc_al.inference.session import CPU
 from tests.bench import (
     ct_wait,
     decoding,
@@ -32,15 +36,21 @@ from tests.bench import (
     delivering,
     film_wait,
     forwarding,
+    gpu,
     habits,
     head_fit,
     inference,
+    nvidia,
     receiving,
     scoring,
 )
 from tests.bench.series import Series, Step
 
 OURS = "orthanc_al"
+_ALONE = frozenset({"decode", "inference: backlog", "inference: batcher", "inference: memory", "head fit"})
+"""Measures that talk to nobody, beside those of the GPU."""
+
+_LEFT_OUT = "gpu: left out, since ONNX Runtime has none here (--only gpu measures the CPU in its place)"
 _INSIDE = "ORTHANC_AL_BENCH_NAMESPACE"
 _RESULTS = Path("bench-results")
 _COLUMNS = ("measure", "who", "min", "median", "max", "unit", "ours against it: median (min to max)")
@@ -49,24 +59,47 @@ _COLUMNS = ("measure", "who", "min", "median", "max", "unit", "ours against it: 
 def main() -> None:
     """Measure and print."""
     options = _options()
-    if os.environ.get(_INSIDE) != "yes":
+    titles = list(_measures(Path(), 0))
+    if os.environ.get(_INSIDE) == "yes":
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    elif not all(map(_is_alone, _chosen(titles, options.only, bool))):
         sys.exit(_in_a_namespace())
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    chosen = _chosen(titles, options.only, lambda: gpu.provider() != CPU)
     console = Console(width=170)
+    if any(map(_is_of_the_gpu, chosen)):
+        console.print(gpu.said())
+    elif not options.only:
+        console.print(_LEFT_OUT)
     machine = _machine(options.rounds)
     results: list[Series] = []
     with (
         tempfile.TemporaryDirectory(prefix="orthanc-al-bench-", dir=options.folder) as folder,
         Progress(console=console) as progress,
     ):
-        for title, measure in _measures(Path(folder), options.rounds).items():
-            if options.only and options.only not in title:
-                continue
+        measures = _measures(Path(folder), options.rounds)
+        for title in chosen:
             task = progress.add_task(title, total=options.rounds)
-            results += measure(functools.partial(progress.advance, task))
+            results += measures[title](functools.partial(progress.advance, task))
     _print(console, results, machine)
     _keep(_RESULTS, results, machine)
     console.print(f"Written to {_RESULTS / 'latest.json'} and {_RESULTS / 'latest.md'}")
+
+
+def _chosen(titles: Iterable[str], only: str, has_gpu: Callable[[], bool]) -> list[str]:
+    """Return the measures to take: those of the GPU where there is one, or where it is asked for."""
+    return [
+        title
+        for title in titles
+        if only in title and (not _is_of_the_gpu(title) or "gpu" in only or has_gpu())
+    ]
+
+
+def _is_of_the_gpu(title: str) -> bool:
+    return title.startswith("gpu: ")
+
+
+def _is_alone(title: str) -> bool:
+    return title in _ALONE or _is_of_the_gpu(title)
 
 
 def _options() -> argparse.Namespace:
@@ -106,6 +139,7 @@ def _measures(folder: Path, rounds: int) -> dict[str, Callable[[Step], list[Seri
         "inference: memory": lambda step: inference.memory(folder, step),
         "score": lambda step: scoring.measure(folder, rounds, step),
         "head fit": lambda step: head_fit.measure(rounds, step),
+        **{title: functools.partial(part, folder, rounds) for title, part in gpu.parts().items()},
     }
 
 
@@ -116,6 +150,7 @@ def _machine(rounds: int) -> dict[str, str | int]:
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "processor": processor or platform.machine(),
         "cores": os.cpu_count() or 0,
+        "GPU": str(nvidia.gpu() or "none that nvidia-smi tells of"),
         "kernel": platform.release(),
         "python": platform.python_version(),
         "load before": f"{os.getloadavg()[0]:.1f}",
@@ -153,6 +188,12 @@ def _print(console: Console, results: list[Series], machine: dict[str, str | int
     for row in _rows(results):
         table.add_row(*row)
     console.print(table)
+    for line in _remarks(results):
+        console.print(line)
+
+
+def _remarks(results: list[Series]) -> list[str]:
+    return [f"{series.measure}: {series.remark}" for series in results if series.remark]
 
 
 def _keep(folder: Path, results: list[Series], machine: dict[str, str | int]) -> None:
@@ -163,6 +204,7 @@ def _keep(folder: Path, results: list[Series], machine: dict[str, str | int]) ->
     lines = [", ".join(f"{name} {value}" for name, value in machine.items()), ""]
     alignment = ("---", "---", "--:", "--:", "--:", "---", "---")
     lines += [f"| {' | '.join(row)} |" for row in (_COLUMNS, alignment, *_rows(results))]
+    lines += ["", *(f"- {line}" for line in _remarks(results))]
     (folder / "latest.md").write_text("\n".join(lines) + "\n")
 
 

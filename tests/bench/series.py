@@ -12,12 +12,13 @@ _T = TypeVar("_T")
 
 @dataclass
 class Series:
-    """Figures of one measure in rounds, by contestant."""
+    """Figures of one measure in rounds, by contestant; ``remark`` is printed under the table."""
 
     measure: str
     unit: str
     higher_is_better: bool = True
     rounds: dict[str, list[float]] = field(default_factory=dict)
+    remark: str = ""
 
     def add(self, who: str, value: float) -> None:
         """Add a round's figure."""
