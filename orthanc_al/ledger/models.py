@@ -30,6 +30,7 @@ _LIVE: Final = (
 )
 # Asked for with each image and each study: to make a statement costs more than to run it.
 _CHAMPION: Final = select(models).where(models.c.digest == _LIVE.scalar_subquery())
+_OF_DIGEST: Final = select(models).where(models.c.digest == bindparam("digest"))
 _CANDIDATE: Final = (
     select(models)
     .where(
@@ -119,7 +120,7 @@ def get(connection: Connection, digest: str) -> RegisteredModel:
     ModelError
         The ledger does not know it.
     """
-    row = connection.execute(select(models).where(models.c.digest == digest)).mappings().first()
+    row = connection.execute(_OF_DIGEST, {"digest": digest}).mappings().first()
     if row is None:
         raise ModelError(f"No model package has the digest {digest}; `orthanc-al models list` shows them.")
     return _model(row)

@@ -27,6 +27,22 @@ _SCORES: Final = (
     )
     .order_by(image_scores.c.instance_id, image_scores.c.frame)
 )
+_OF_STUDY: Final = select(predictions).where(predictions.c.study_instance_uid == bindparam("uid"))
+_OF_REVISION: Final = _OF_STUDY.where(predictions.c.revision == bindparam("of_revision"))
+_NEWEST: Final = select(func.max(predictions.c.revision)).where(
+    predictions.c.study_instance_uid == bindparam("uid")
+)
+_LATEST: Final = _OF_STUDY.where(predictions.c.revision == _NEWEST.scalar_subquery())
+_PLACE: Final = (
+    update(predictions)
+    .where(
+        predictions.c.study_instance_uid == bindparam("uid"),
+        predictions.c.revision == bindparam("of_revision"),
+        predictions.c.model_digest == bindparam("digest"),
+        predictions.c.finding == bindparam("of_finding"),
+    )
+    .values(tier=bindparam("to_tier"), why=bindparam("to_why"), read_by=bindparam("to_read_by"))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,18 +161,27 @@ def put(connection: Connection, stored: Sequence[StoredPrediction]) -> None:
     _put(connection, predictions, rows, ["study_instance_uid", "revision", "model_digest", "finding"])
 
 
-def place(connection: Connection, prediction: Prediction, tier: Tier, why: str, read_by: int) -> None:
-    """Write what triage made of a prediction; the worklist learns of it by the step ``select`` alone."""
-    connection.execute(
-        update(predictions)
-        .where(
-            predictions.c.study_instance_uid == prediction.study_instance_uid,
-            predictions.c.revision == prediction.revision,
-            predictions.c.model_digest == prediction.model_digest,
-            predictions.c.finding == prediction.finding,
-        )
-        .values(tier=tier.value, why=why, read_by=read_by)
-    )
+def place(connection: Connection, placed: Sequence[tuple[Prediction, Tier, str, int]]) -> None:
+    """Write what triage made of predictions; the worklist learns of it by the step ``select`` alone.
+
+    Parameters
+    ----------
+    placed
+        At least one: the prediction, its tier, why, and when it is to be read (minutes since 1970).
+    """
+    rows = [
+        {
+            "uid": said.study_instance_uid,
+            "of_revision": said.revision,
+            "digest": said.model_digest,
+            "of_finding": said.finding,
+            "to_tier": tier.value,
+            "to_why": why,
+            "to_read_by": read_by,
+        }
+        for said, tier, why, read_by in placed
+    ]
+    connection.execute(_PLACE, rows)
 
 
 def of_revision(connection: Connection, study_instance_uid: str, revision: int) -> list[StoredPrediction]:
@@ -165,11 +190,16 @@ def of_revision(connection: Connection, study_instance_uid: str, revision: int) 
     A model that was promoted between two scorings of a revision leaves the older version's row; only
     the newer one's counts.
     """
-    own = (
-        predictions.c.study_instance_uid == study_instance_uid,
-        predictions.c.revision == revision,
-    )
-    rows = connection.execute(select(predictions).where(*own)).mappings().all()
+    own = {"uid": study_instance_uid, "of_revision": revision}
+    return _counting(connection.execute(_OF_REVISION, own).mappings().all())
+
+
+def latest(connection: Connection, study_instance_uid: str) -> list[StoredPrediction]:
+    """Return the predictions of the newest revision that has any, as `of_revision` does."""
+    return _counting(connection.execute(_LATEST, {"uid": study_instance_uid}).mappings().all())
+
+
+def _counting(rows: Sequence[RowMapping]) -> list[StoredPrediction]:
     newest: dict[str, RowMapping] = {}
     for row in rows:
         if row["model_name"] not in newest or row["scored_at"] >= newest[row["model_name"]]["scored_at"]:
@@ -177,15 +207,6 @@ def of_revision(connection: Connection, study_instance_uid: str, revision: int) 
     digests = {row["model_digest"] for row in newest.values()}
     counting = [row for row in rows if row["model_digest"] in digests]
     return [_stored(row) for row in sorted(counting, key=lambda row: (row["model_name"], row["finding"]))]
-
-
-def latest(connection: Connection, study_instance_uid: str) -> list[StoredPrediction]:
-    """Return the predictions of the newest revision that has any."""
-    newest = select(func.max(predictions.c.revision)).where(
-        predictions.c.study_instance_uid == study_instance_uid
-    )
-    revision: int | None = connection.execute(newest).scalar()
-    return [] if revision is None else of_revision(connection, study_instance_uid, revision)
 
 
 def pack(embedding: NDArray[np.float32]) -> bytes:

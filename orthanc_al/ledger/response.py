@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, select
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, exists, func, select
 
 from orthanc_al.domain import ReadValue, Tier
 from orthanc_al.ledger.schema import predictions, reads, selections
@@ -18,6 +18,28 @@ from orthanc_al.methods.nonresponse import worst_miss_rate
 
 _ENOUGH: Final = 10
 """Audits ranked low from which their own share of unread ones is looked at."""
+
+
+def _answers() -> ColumnElement[bool]:
+    """Whether a row of ``reads`` is an answer to a row of ``selections``."""
+    return and_(
+        reads.c.study_instance_uid == selections.c.study_instance_uid,
+        reads.c.state == "counts",
+        reads.c.value.in_((ReadValue.PRESENT.value, ReadValue.ABSENT.value)),
+        reads.c.ai_shown.is_(False),
+    )
+
+
+# Asked for with each study: to make a statement costs more than to run it.
+_DRAWN: Final = (selections.c.kind == AUDIT, selections.c.decided_at < bindparam("before"))
+_ANSWERED: Final = select(func.count(), func.count(case((exists().where(_answers()), 1)))).where(*_DRAWN)
+_TIERS: Final = (
+    select(selections.c.study_instance_uid, predictions.c.finding, predictions.c.tier, reads.c.value)
+    .join(predictions, predictions.c.study_instance_uid == selections.c.study_instance_uid)
+    .join(reads, and_(_answers(), reads.c.finding == predictions.c.finding), isouter=True)
+    .where(*_DRAWN, predictions.c.tier.is_not(None))
+    .order_by(predictions.c.revision, predictions.c.scored_at, predictions.c.id)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,32 +121,14 @@ class ResponseRule:
 
 def audit_response(connection: Connection, drawn_before: float) -> Response:
     """Return how many of the audits that were drawn before a time gave a label."""
-    query = select(func.count(), func.count(case((exists().where(_answers()), 1)))).where(
-        selections.c.kind == AUDIT, selections.c.decided_at < drawn_before
-    )
-    row = connection.execute(query).one()
+    row = connection.execute(_ANSWERED, {"before": drawn_before}).one()
     return Response(int(row[0]), int(row[1]), tuple(_by_tier(connection, drawn_before)))
 
 
 def _by_tier(connection: Connection, drawn_before: float) -> Iterable[TierResponse]:
     """Return the response of each finding's tiers, as the newest prediction of each study has them."""
-    query = (
-        select(
-            selections.c.study_instance_uid,
-            predictions.c.finding,
-            predictions.c.tier,
-            reads.c.value,
-        )
-        .join(predictions, predictions.c.study_instance_uid == selections.c.study_instance_uid)
-        .join(reads, and_(_answers(), reads.c.finding == predictions.c.finding), isouter=True)
-        .where(
-            selections.c.kind == AUDIT,
-            selections.c.decided_at < drawn_before,
-            predictions.c.tier.is_not(None),
-        )
-        .order_by(predictions.c.revision, predictions.c.scored_at, predictions.c.id)
-    )
-    newest = {(row[0], row[1]): (row[1], row[2], row[3]) for row in connection.execute(query)}
+    rows = connection.execute(_TIERS, {"before": drawn_before})
+    newest = {(row[0], row[1]): (row[1], row[2], row[3]) for row in rows}
     return _counted(list(newest.values()))
 
 
@@ -134,13 +138,3 @@ def _counted(rows: Sequence[tuple[str, str, str | None]]) -> Iterable[TierRespon
     positive = Counter((f, t) for f, t, value in rows if value == ReadValue.PRESENT.value)
     for key in sorted(drawn):
         yield TierResponse(*key, drawn=drawn[key], answered=answered[key], positives=positive[key])
-
-
-def _answers() -> ColumnElement[bool]:
-    """Whether a row of ``reads`` is an answer to a row of ``selections``."""
-    return and_(
-        reads.c.study_instance_uid == selections.c.study_instance_uid,
-        reads.c.state == "counts",
-        reads.c.value.in_((ReadValue.PRESENT.value, ReadValue.ABSENT.value)),
-        reads.c.ai_shown.is_(False),
-    )

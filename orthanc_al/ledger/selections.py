@@ -6,7 +6,7 @@ What was drawn once stays drawn, with the propensity that it was drawn with.
 from dataclasses import asdict, dataclass
 from typing import Final
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, Integer, bindparam, func, select, update
 
 from orthanc_al.domain import StudyState, Tier
 from orthanc_al.ledger.engine import upsert
@@ -14,6 +14,40 @@ from orthanc_al.ledger.schema import reads, selections, studies
 
 AUDIT: Final = "audit"
 QUERY: Final = "query"
+
+# Asked for with each study: to make a statement costs more than to run it.
+_OF_STUDY: Final = select(selections).where(selections.c.study_instance_uid == bindparam("uid"))
+_CANDIDATE: Final = select(studies).where(studies.c.study_instance_uid == bindparam("uid"))
+# Of two that disagree neither counts, but the study was read; a read that waits signs nothing.
+_FIRST_READ: Final = select(func.min(reads.c.received_at)).where(
+    reads.c.study_instance_uid == bindparam("uid"), reads.c.state != "waiting"
+)
+_SPENT: Final = (
+    select(selections.c.kind, func.count())
+    .where(selections.c.day == bindparam("on"))
+    .group_by(selections.c.kind)
+)
+_OF_PATIENT: Final = (
+    select(selections.c.id)
+    .join(studies, studies.c.study_instance_uid == selections.c.study_instance_uid)
+    .where(
+        studies.c.patient_key == bindparam("patient"),
+        selections.c.day == bindparam("on"),
+        selections.c.kind == QUERY,
+    )
+    .limit(1)
+)
+_PLACE: Final = (
+    update(studies)
+    .where(studies.c.study_instance_uid == bindparam("uid"))
+    .values(
+        tier=bindparam("to_tier"),
+        why=bindparam("to_why"),
+        placed_at=bindparam("at"),
+        blind=bindparam("hidden"),
+        read_by=func.coalesce(bindparam("to_read_by", type_=Integer), studies.c.read_by),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +112,9 @@ class Candidate:
 
 def of_study(connection: Connection, study_instance_uid: str) -> dict[str, Selection]:
     """Return the selections of a study by their kind."""
-    query = select(selections).where(selections.c.study_instance_uid == study_instance_uid)
     return {
         row["kind"]: Selection(**{key: value for key, value in row.items() if key != "id"})
-        for row in connection.execute(query).mappings()
+        for row in connection.execute(_OF_STUDY, {"uid": study_instance_uid}).mappings()
     }
 
 
@@ -103,14 +136,10 @@ def sign(connection: Connection, study_instance_uid: str, at: float) -> bool:
 
 def candidate(connection: Connection, study_instance_uid: str) -> Candidate | None:
     """Return a study as selection looks at it, None where there is no such study."""
-    query = select(studies).where(studies.c.study_instance_uid == study_instance_uid)
-    row = connection.execute(query).mappings().first()
+    row = connection.execute(_CANDIDATE, {"uid": study_instance_uid}).mappings().first()
     if row is None:
         return None
-    # Of two that disagree neither counts, but the study was read; a read that waits signs nothing.
-    first_read = select(func.min(reads.c.received_at)).where(
-        reads.c.study_instance_uid == study_instance_uid, reads.c.state != "waiting"
-    )
+    first_read = connection.execute(_FIRST_READ, {"uid": study_instance_uid}).scalar()
     finished_at = row["closed_at"] if row["state"] == StudyState.READ.value else None
     return Candidate(
         study_instance_uid=study_instance_uid,
@@ -118,26 +147,19 @@ def candidate(connection: Connection, study_instance_uid: str) -> Candidate | No
         state=StudyState(row["state"]),
         revision=row["revision"],
         seen=row["placed_at"] is not None and not row["blind"],
-        signed_at=connection.execute(first_read).scalar() or finished_at,
+        signed_at=first_read or finished_at,
     )
 
 
 def spent(connection: Connection, day: str) -> dict[str, int]:
     """Return how many studies of each kind were drawn on a day of the site."""
-    query = select(selections.c.kind, func.count()).where(selections.c.day == day).group_by(selections.c.kind)
-    counted: dict[str, int] = {row[0]: row[1] for row in connection.execute(query)}
+    counted: dict[str, int] = {row[0]: row[1] for row in connection.execute(_SPENT, {"on": day})}
     return {AUDIT: 0, QUERY: 0, **counted}
 
 
 def patient_was_asked(connection: Connection, patient_key: str, day: str) -> bool:
     """Whether the radiologist was asked about this patient on that day."""
-    query = (
-        select(selections.c.id)
-        .join(studies, studies.c.study_instance_uid == selections.c.study_instance_uid)
-        .where(studies.c.patient_key == patient_key, selections.c.day == day, selections.c.kind == QUERY)
-        .limit(1)
-    )
-    return connection.execute(query).first() is not None
+    return connection.execute(_OF_PATIENT, {"patient": patient_key, "on": day}).first() is not None
 
 
 def place(
@@ -150,18 +172,11 @@ def place(
     read_by
         Minutes since 1970; None leaves it where it stands.
     """
-    moved = {} if read_by is None else {"read_by": read_by}
-    connection.execute(
-        update(studies)
-        .where(studies.c.study_instance_uid == study_instance_uid)
-        .values(tier=tier.value, why=why, placed_at=at, blind=False, **moved)
-    )
+    placed = {"to_tier": tier.value, "to_why": why, "to_read_by": read_by, "at": at, "hidden": False}
+    connection.execute(_PLACE, {"uid": study_instance_uid, **placed})
 
 
 def hide(connection: Connection, study_instance_uid: str, at: float) -> None:
     """Make a study blind: its place stays that of a study without a score, and nothing says why."""
-    connection.execute(
-        update(studies)
-        .where(studies.c.study_instance_uid == study_instance_uid)
-        .values(tier=Tier.NONE.value, why="", placed_at=at, blind=True)
-    )
+    hidden = {"to_tier": Tier.NONE.value, "to_why": "", "to_read_by": None, "at": at, "hidden": True}
+    connection.execute(_PLACE, {"uid": study_instance_uid, **hidden})

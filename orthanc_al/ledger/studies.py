@@ -34,6 +34,10 @@ _ANY: Final = studies.c.study_instance_uid.in_(bindparam("uids", expanding=True)
 _STUDY: Final = select(studies).where(_OWN)
 _STUDIES: Final = select(studies).where(_ANY)
 _STAT: Final = select(studies.c.study_instance_uid).where(_ANY, studies.c.priority == "STAT")
+_PRIORITY: Final = select(studies.c.priority).where(_OWN)
+_ATTRIBUTES: Final = select(
+    *(studies.c[name] for name in ("station", "sex", "birth_date", "modality", "body_part", "arrived_at"))
+).where(_OWN)
 _STUDY_TO_CHANGE: Final = _STUDY.with_for_update()
 _STAND: Final = (
     select(studies.c.study_instance_uid, studies.c.state, studies.c.revision).where(_ANY).with_for_update()
@@ -155,8 +159,7 @@ def patient_id(connection: Connection, study_instance_uid: str) -> str:
 
 def priority(connection: Connection, study_instance_uid: str) -> str:
     """Return the order's priority: ``STAT``, ``HIGH`` or empty."""
-    query = select(studies.c.priority).where(studies.c.study_instance_uid == study_instance_uid)
-    return str(connection.execute(query).scalar() or "")
+    return str(connection.execute(_PRIORITY, {"uid": study_instance_uid}).scalar() or "")
 
 
 def ordered_stat(connection: Connection, uids: Collection[str | None]) -> set[str]:
@@ -166,11 +169,7 @@ def ordered_stat(connection: Connection, uids: Collection[str | None]) -> set[st
 
 def attributes(connection: Connection, study_instance_uid: str) -> Attributes:
     """Return what of a study makes groups; empty where there is no such study."""
-    names = ("station", "sex", "birth_date", "modality", "body_part", "arrived_at")
-    query = select(*(studies.c[name] for name in names)).where(
-        studies.c.study_instance_uid == study_instance_uid
-    )
-    row = connection.execute(query).mappings().first()
+    row = connection.execute(_ATTRIBUTES, {"uid": study_instance_uid}).mappings().first()
     return Attributes() if row is None else Attributes(**row)
 
 

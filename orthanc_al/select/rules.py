@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -159,11 +160,13 @@ def ask_on_arrival(case: Case, recent: Sequence[Case], plan: Sequence[Channel], 
     if not case.askable:
         return None
     peers = [peer for peer in recent if peer.askable]
+    noise = [_noise(seed, peer.study_instance_uid) for peer in peers]
+    own_noise = [_noise(seed, case.study_instance_uid)]
     flagged: Query | None = None
     spared = 1.0
     for channel in plan:
-        threshold = threshold_for(_scores(channel.strategy, peers, seed), channel.share)
-        score = float(_scores(channel.strategy, [case], seed)[0])
+        threshold = threshold_for(_scores(channel.strategy, peers, noise), channel.share)
+        score = float(_scores(channel.strategy, [case], own_noise)[0])
         spared *= 1.0 - _chance(channel.strategy, case, threshold)
         if score > threshold and flagged is None:
             flagged = _query(case, channel.strategy, score, 0.0)
@@ -176,10 +179,13 @@ def digest(cases: Sequence[Case]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _scores(
-    strategy: Scoring, cases: Sequence[Case], seed: str, draw: str = "arrival"
-) -> NDArray[np.float64]:
-    noise = [audit.uniform(seed, "query", draw, case.study_instance_uid) for case in cases]
+@lru_cache(maxsize=4096)
+def _noise(seed: str, study_instance_uid: str) -> float:
+    """Return the noise of a study on its arrival: always the same, and it is a peer of a thousand others."""
+    return audit.uniform(seed, "query", "arrival", study_instance_uid)
+
+
+def _scores(strategy: Scoring, cases: Sequence[Case], noise: Sequence[float]) -> NDArray[np.float64]:
     return strategy.score([case.probability_for(strategy) for case in cases], noise)
 
 

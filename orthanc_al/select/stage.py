@@ -59,11 +59,6 @@ class _View:
     study: Candidate
     predictions: list[StoredPrediction]
     drawn: dict[str, Selection]
-    spent: dict[str, int]
-    asked_patient: bool
-    recent: list[ScoredStudy]
-    expected: float
-    known: rules.Known
     seed: str
 
 
@@ -87,13 +82,12 @@ class SelectStage:
 
     def run(self, job: Job) -> Outcome:
         """Decide about the study that is the job's subject; outcome blind, asked, unasked or superseded."""
-        time = self._clock()
+        time, seed = self._clock(), self._seed
         with self._ledger.read() as connection:
-            view = self._look(connection, job.subject, time, self._seed)
-        if view is None:
-            return Outcome("superseded")
-        pi = audit.propensity(self._budget.per_day, self._budget.audit_fraction, view.expected)
-        selection = self._drawn_already(view) or self._audit(view, pi, time) or self._query(view, pi, time)
+            view = self._look(connection, job.subject, seed)
+            if view is None:
+                return Outcome("superseded")
+            selection = self._decide(connection, view, time)
         if selection is not None and selection.kind == AUDIT and selection.signed_at is None:
             return Outcome("blind", lambda connection: self._hide(connection, view, selection, time))
         name = "asked" if selection is not None and selection.kind == QUERY else "unasked"
@@ -107,29 +101,24 @@ class SelectStage:
         with self._ledger.write() as connection:  # it is made where there is none yet
             return facts.selection_seed(connection)
 
-    def _look(self, connection: Connection, uid: str, time: float, seed: str) -> _View | None:
+    @staticmethod
+    def _look(connection: Connection, uid: str, seed: str) -> _View | None:
         study = selections.candidate(connection, uid)
         found = latest(connection, uid)
         if study is None or not found or any(one.read_by is None for one in found):
             return None
         if found[0].prediction.revision != study.revision:
             return None  # more images came: the study will be scored and placed anew
-        return _View(
-            study=study,
-            predictions=found,
-            drawn=selections.of_study(connection, uid),
-            spent=selections.spent(connection, self._budget.day(time)),
-            asked_patient=selections.patient_was_asked(connection, study.patient_key, self._budget.day(time)),
-            recent=scored_studies.recently_scored(connection, _PEERS, but=uid),
-            expected=expected_per_day(connection, self._budget, time),
-            known=known(connection, found[0].model.digest),
-            seed=seed,
-        )
+        return _View(study, found, selections.of_study(connection, uid), seed)
 
-    @staticmethod
-    def _drawn_already(view: _View) -> Selection | None:
-        """Return what was drawn before: a late image changes the score, never the draw."""
-        return view.drawn.get(AUDIT) or view.drawn.get(QUERY)
+    def _decide(self, connection: Connection, view: _View, time: float) -> Selection | None:
+        """Return what was drawn before (a late image changes the score, never the draw), else what is now."""
+        before = view.drawn.get(AUDIT) or view.drawn.get(QUERY)
+        if before is not None or self._budget.per_day <= 0:
+            return before
+        expected = expected_per_day(connection, self._budget, time)
+        pi = audit.propensity(self._budget.per_day, self._budget.audit_fraction, expected)
+        return self._audit(view, pi, time) or self._query(connection, view, pi, expected, time)
 
     def _audit(self, view: _View, pi: float, time: float) -> Selection | None:
         """Return the audit draw; a study whose score has been out already can't be blind any more."""
@@ -149,25 +138,31 @@ class SelectStage:
             signed_at=view.study.signed_at,  # a read may be quicker than the model
         )
 
-    def _query(self, view: _View, pi: float, time: float) -> Selection | None:
-        if (
-            sum(view.spent.values()) >= self._budget.per_day
-            or view.asked_patient
-            or view.study.state is not StudyState.SCORED
-        ):
-            return None
-        share = rules.query_share(self._budget.per_day, self._budget.audit_fraction, view.expected, pi)
+    def _query(
+        self, connection: Connection, view: _View, pi: float, expected: float, time: float
+    ) -> Selection | None:
+        """Return the question, where one may be asked: what is quickly looked up comes first."""
+        uid, day = view.study.study_instance_uid, self._budget.day(time)
         case = rules.Case(
-            view.study.study_instance_uid,
+            uid,
             tuple(one.prediction.probability for one in view.predictions),
             max(one.prediction.ood for one in view.predictions),
         )
-        peers = [as_case(one) for one in view.recent]
-        query = rules.ask_on_arrival(case, peers, rules.channels(share, view.known), view.seed)
+        if (
+            view.study.state is not StudyState.SCORED
+            or not case.askable
+            or sum(selections.spent(connection, day).values()) >= self._budget.per_day
+            or selections.patient_was_asked(connection, view.study.patient_key, day)
+        ):
+            return None
+        share = rules.query_share(self._budget.per_day, self._budget.audit_fraction, expected, pi)
+        digest = view.predictions[0].model.digest
+        peers = [rules.Case(*one) for one in scored_studies.recently_scored(connection, _PEERS, but=uid)]
+        plan = rules.channels(share, known(connection, digest))
+        query = rules.ask_on_arrival(case, peers, plan, view.seed)
         if query is None:
             return None
-        digest = view.predictions[0].model.digest
-        return selection_of(query, pi, view.seed, time, self._budget.day(time), rules.digest(peers), digest)
+        return selection_of(query, pi, view.seed, time, day, rules.digest(peers), digest)
 
     def _hide(self, connection: Connection, view: _View, selection: Selection, time: float) -> None:
         """Note the draw and make the study blind, but for one that was signed while this was decided.

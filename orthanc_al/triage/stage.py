@@ -3,11 +3,10 @@
 They are written beside the predictions only; the step ``select`` decides what of them may be seen.
 """
 
-from sqlalchemy import Connection
-
-from orthanc_al.domain import Attributes, Grouping, Study, StudyState, Tier, group_of
+from orthanc_al.domain import Grouping, Study, StudyState, Tier, group_of
 from orthanc_al.inference.running import Models
 from orthanc_al.ledger import Job, Ledger, Outcome, models, predictions, studies
+from orthanc_al.ledger.models import RegisteredModel
 from orthanc_al.ledger.predictions import StoredPrediction
 from orthanc_al.ledger.response import ResponseRule
 from orthanc_al.methods import urgency
@@ -57,23 +56,22 @@ class TriageStage:
             if study is None or study.state is StudyState.ARRIVING:
                 return Outcome("superseded")
             stored = predictions.of_revision(connection, study.study_instance_uid, study.revision)
+            if not stored:
+                return Outcome("superseded")
             priority = studies.priority(connection, study.study_instance_uid)
-            attributes = studies.attributes(connection, study.study_instance_uid)
-        if not stored:
-            return Outcome("superseded")
-        placed = [(one, *self._place(one, study, priority, attributes)) for one in stored]
-
-        def write(connection: Connection) -> None:
-            for one, tier, why, read_by in placed:
-                predictions.place(connection, one.prediction, tier, why, read_by)
-
-        return Outcome("placed", write)
+            group = group_of(self._groups, studies.attributes(connection, study.study_instance_uid))
+            packages = {one.model.digest: models.get(connection, one.model.digest) for one in stored}
+        placed = [
+            (one.prediction, *self._place(one, study, priority, packages[one.model.digest], group))
+            for one in stored
+        ]
+        return Outcome("placed", lambda connection: predictions.place(connection, placed))
 
     def _place(
-        self, stored: StoredPrediction, study: Study, priority: str, attributes: Attributes
+        self, stored: StoredPrediction, study: Study, priority: str, package: RegisteredModel, group: str
     ) -> tuple[Tier, str, int]:
         said = stored.prediction
-        low, high = self._thresholds(stored, group_of(self._groups, attributes))
+        low, high = self._thresholds(stored, package, group)
         tier, why = tier_of(said.finding, said.probability, said.ood, low, high)
         believed = (
             said.probability if said.ood <= 1.0 else 0.0
@@ -81,13 +79,19 @@ class TriageStage:
         minutes = urgency.target_minutes(tier, believed, low, high, self._targets)
         return tier, why, urgency.read_by(study.arrived_at, minutes, priority, self._targets)
 
-    def _thresholds(self, stored: StoredPrediction, group: str) -> tuple[float | None, float | None]:
-        with self._ledger.read() as connection:
-            known = models.get(connection, stored.model.digest)
-            answered = self._response.holds(connection, self._clock())
+    def _thresholds(
+        self, stored: StoredPrediction, known: RegisteredModel, group: str
+    ) -> tuple[float | None, float | None]:
         manifest = self._running.get(known.folder, stored.model).package.manifest
         entry = next(entry for entry in manifest.findings if entry.name == stored.prediction.finding)
         # Whatever a manifest says of itself: only a package made here, from this site's own audit,
         # supports a low tier, and only as long as that audit is answered (promise 5).
         low, high = entry.thresholds.borders(self._groups, group)
-        return low if known.origin != "factory" and answered else None, high
+        if low is None or known.origin == "factory" or not self._is_answered():
+            return None, high
+        return low, high
+
+    def _is_answered(self) -> bool:
+        """Whether enough of the audits are: all are counted for it, and only where it matters."""
+        with self._ledger.read() as connection:
+            return self._response.holds(connection, self._clock())

@@ -27,7 +27,7 @@ from sqlalchemy import Engine, event
 from orthanc_al.demo.studies import demo_datasets
 from orthanc_al.domain.criteria import Criteria
 from orthanc_al.inference import load_package
-from orthanc_al.ledger import Ledger, Worker, WorkQueue, facts
+from orthanc_al.ledger import Ledger, Worker, WorkQueue, facts, waiting
 from orthanc_al.observe import now
 from orthanc_al.pipeline import Step
 from orthanc_al.report import MirrorStage, ReportStage
@@ -107,7 +107,12 @@ class House:
         began = time.process_time()
         while worker.run_once(and_on=True):
             pass
-        return time.process_time() - began
+        took = time.process_time() - began
+        with self.ledger.read() as connection:
+            left = {step for step, _ in waiting.counts(connection)} & set(steps)
+        if left:
+            raise RuntimeError(f"failed: {', '.join(sorted(left))}")
+        return took
 
     def close(self) -> None:
         """Close the ledger."""

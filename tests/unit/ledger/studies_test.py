@@ -149,7 +149,7 @@ def test_a_prediction_comes_back_as_it_was_written_and_twice_is_once(ledger: Led
         (back,) = predictions.latest(connection, "1.2")
         assert np.array_equal(back.embedding, _EMBEDDING)
         assert replace(back, embedding=_EMBEDDING) == one
-        predictions.place(connection, one.prediction, Tier.HIGH, "because", 77)
+        predictions.place(connection, [(one.prediction, Tier.HIGH, "because", 77)])
         (placed,) = predictions.latest(connection, "1.2")
     assert (placed.prediction.tier, placed.why, placed.read_by) == (Tier.HIGH, "because", 77)
 
