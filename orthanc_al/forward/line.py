@@ -154,7 +154,12 @@ class Line:
             found = deliveries.due(connection, self._peer.name, now(), limit)
         self._looked_at = time.monotonic()
         self._maybe_more = len(found) == limit
-        self._backlog.put(found, held)
+        ours = [one for one in found if one.own]
+        self._backlog.put([one for one in found if not one.own], held)
+        if ours:
+            # What was seen may go with the power, and be made anew with other bytes: the disk has it first.
+            self._ledger.sync()
+            self._backlog.put(ours, held)
 
     def _write_notes(self, *, at_once: bool = False) -> None:
         if not (self._may_write() or (at_once and self._backlog.notes)):

@@ -5,7 +5,19 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Float,
+    Integer,
+    Select,
+    and_,
+    bindparam,
+    func,
+    or_,
+    select,
+    update,
+)
 
 from orthanc_al.domain import Instance
 from orthanc_al.ledger.engine import RINGS
@@ -28,12 +40,21 @@ class DeliveryState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """An instance that waits to be sent to ``destination``; ``attempts`` were made before."""
+    """An instance that waits to be sent to ``destination``.
+
+    Attributes
+    ----------
+    attempts
+        How many were made before.
+    own
+        Whether it is an object of ours: there is none before its row is sure.
+    """
 
     id: int
     destination: str
     attempts: int
     instance: Instance
+    own: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,41 +83,46 @@ class Note:
     transfer_syntax_uid: str | None = None
 
 
+# Asked for with each instance that comes: to make a statement costs more than to run it.
+_DUE: Final = (
+    select(
+        deliveries.c.id.label("delivery_id"),
+        deliveries.c.attempts,
+        (func.coalesce(instances.c.kind, "") == "own").label("own"),
+        instances.c.id,
+        instances.c.sop_class_uid,
+        instances.c.sop_instance_uid,
+        instances.c.transfer_syntax_uid,
+        instances.c.size,
+        instances.c.received_at,
+    )
+    .join(instances, instances.c.id == deliveries.c.instance_id)
+    .where(
+        deliveries.c.destination == bindparam("destination"),
+        deliveries.c.state == DeliveryState.WAITING,
+        or_(
+            deliveries.c.next_at <= bindparam("time"),
+            deliveries.c.next_at > bindparam("time", type_=Float) + _LONGEST_WAIT,
+            deliveries.c.attempts == 0,
+        ),
+    )
+    .order_by(deliveries.c.next_at, deliveries.c.id)
+    .limit(bindparam("limit", type_=Integer))
+)
+
+
 def due(connection: Connection, destination: str, time: float, limit: int) -> list[Delivery]:
     """Return the deliveries to a destination whose time has come, the longest waiting first.
 
     What was never tried is due at once, and so is a time that no wait of ours reaches: it comes from a clock
     that was set back since.
     """
-    query = (
-        select(
-            deliveries.c.id.label("delivery_id"),
-            deliveries.c.attempts,
-            instances.c.id,
-            instances.c.sop_class_uid,
-            instances.c.sop_instance_uid,
-            instances.c.transfer_syntax_uid,
-            instances.c.size,
-            instances.c.received_at,
-        )
-        .join(instances, instances.c.id == deliveries.c.instance_id)
-        .where(
-            deliveries.c.destination == destination,
-            deliveries.c.state == DeliveryState.WAITING,
-            or_(
-                deliveries.c.next_at <= time,
-                deliveries.c.next_at > time + _LONGEST_WAIT,
-                deliveries.c.attempts == 0,
-            ),
-        )
-        .order_by(deliveries.c.next_at, deliveries.c.id)
-        .limit(limit)
-    )
     found = []
-    for row in connection.execute(query).mappings():
+    limits = {"destination": destination, "time": time, "limit": limit}
+    for row in connection.execute(_DUE, limits).mappings():
         values = dict(row)
-        delivery_id, attempts = values.pop("delivery_id"), values.pop("attempts")
-        found.append(Delivery(delivery_id, destination, attempts, Instance(**values)))
+        delivery_id, attempts, own = values.pop("delivery_id"), values.pop("attempts"), values.pop("own")
+        found.append(Delivery(delivery_id, destination, attempts, Instance(**values), own=own))
     return found
 
 

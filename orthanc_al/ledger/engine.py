@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +22,13 @@ from sqlalchemy.exc import TimeoutError as WaitedTooLong
 from sqlalchemy.pool import QueuePool
 
 from orthanc_al.errors import LedgerError
-from orthanc_al.ledger.locks import BUSY_SECONDS, PRECEDENCE, WRITE_LOCK, force, on_begin, on_connect
+from orthanc_al.ledger.locks import BUSY_SECONDS, PRECEDENCE, WRITE_LOCK, on_begin, on_connect
 from orthanc_al.ledger.precedence import Precedence
 from orthanc_al.ledger.trouble import without_row
 
 if TYPE_CHECKING:
     from alembic.config import Config
-from orthanc_al.ledger import doorbell
+from orthanc_al.ledger import doorbell, log_file
 from orthanc_al.ledger.doorbell import Doorbell
 
 RINGS = "rings_the_bell"  # what a transaction puts into its connection's info where it writes deliveries
@@ -113,14 +113,13 @@ class Ledger:
         forced
             Whether it waits until the disk has it. False for what is done again from what the disk has: a
             power cut may take the last of such transactions, never one from before a forced one. A kill takes
-            none, but for one of PostgreSQL's own processes (`falls_alone`).
+            none, but for one of PostgreSQL's own processes (`falls_alone`). On SQLite others see it some
+            moments before the disk has it (`sync`).
         """
         with self._turn(), self._engine.connect() as connection:
             connection.info["immediate"] = True
             connection.info[PRECEDENCE] = self.precedence
             connection.info[RINGS] = False
-            if self._engine.dialect.name == "sqlite":
-                force(connection, forced=forced)
             with connection.begin():
                 if self._engine.dialect.name != "sqlite":
                     connection.execute(select(func.pg_advisory_xact_lock(WRITE_LOCK)))
@@ -128,8 +127,28 @@ class Ledger:
                         connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
                 yield connection
             rings = connection.info[RINGS]
+        if forced:
+            self.sync()
         if rings:
             self.ring()
+
+    def sync(self) -> None:
+        """Return when the disk has all that can be seen now; for who acts on it outside of the ledger.
+
+        Raises
+        ------
+        OperationalError
+            The disk would not have it.
+        """
+        if self.falls_alone:
+            return  # there nobody sees what was to be forced before it is
+        if self._log is not None:
+            log_file.sync(self._log)
+
+    @cached_property
+    def _log(self) -> Path | None:
+        with self._engine.connect() as connection:
+            return log_file.of(connection)
 
     @contextmanager
     def _turn(self) -> Iterator[None]:

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 BUSY_SECONDS: Final = 30
 PRECEDENCE: Final = "precedence"  # in a connection's info: what its writers go by
 _LOCK_POLL_SECONDS: Final = 0.001
-_FORCED: Final = "FULL"
-_UNFORCED: Final = "NORMAL"
 
 WRITE_LOCK: Final = 0x6F7274_68616E63
 """Key of the advisory lock that a transaction that may write holds on PostgreSQL: there, as on SQLite, one
@@ -22,26 +20,17 @@ writes at a time, since what follows from what was read (a count, a draw, a fold
 
 
 def on_connect(raw: Any, _: Any) -> None:
-    """Set a new connection up: durable, in the write-ahead log, without pysqlite's transactions."""
+    """Set a new connection up: in the write-ahead log, without pysqlite's transactions.
+
+    A commit waits for no disk (`orthanc_al.ledger.log_file`). Whoever moves the log into the database syncs
+    it first, so that a power cut takes the end of what was not synced, and no more.
+    """
     # pysqlite would open transactions by itself, and late: we do it in `on_begin`.
     raw.isolation_level = None
     raw.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}").close()
     use_write_ahead_log(raw)
-    for pragma in (f"synchronous={_FORCED}", "foreign_keys=ON"):
+    for pragma in ("synchronous=NORMAL", "foreign_keys=ON"):
         raw.execute(f"PRAGMA {pragma}").close()
-
-
-def force(connection: Connection, *, forced: bool) -> None:
-    """Say whether the next transactions wait for the disk.
-
-    One that does syncs the log as a whole, and with it what others wrote there before. Whoever moves the log
-    into the database syncs it first, so that a power cut takes the end of what was not forced, and no more.
-    """
-    wanted = _FORCED if forced else _UNFORCED
-    if connection.info.get("synchronous", _FORCED) != wanted:
-        raw: Any = connection.connection.driver_connection
-        raw.execute(f"PRAGMA synchronous={wanted}").close()
-        connection.info["synchronous"] = wanted
 
 
 def use_write_ahead_log(raw: Any) -> None:

@@ -22,7 +22,7 @@ from orthanc_al.receive.session import Session
 from orthanc_al.spool import Spool
 
 GATHER_SECONDS: Final = 0.02  # between two batches at least: what comes meanwhile is one transaction
-_REST: Final = 4.0  # times as long as the last batch took: it has the interpreter that receives
+_REST: Final = 8.0  # times the processor time of the last batch: it has the interpreter that receives
 _LONGEST_GATHER_SECONDS: Final = 0.2
 RETRY_SECONDS: Final = 2.0
 _LARGEST_BATCH: Final = 500
@@ -106,9 +106,9 @@ class Recorder:
             self._come.wait()
             self._come.clear()
             self._hurry.clear()
-            began = time.monotonic()
+            began = time.thread_time()  # to wait for the ledger's lock keeps nobody from receiving
             done = self._catch_up()
-            rest = min(_LONGEST_GATHER_SECONDS, _REST * (time.monotonic() - began)) - GATHER_SECONDS
+            rest = min(_LONGEST_GATHER_SECONDS, _REST * (time.thread_time() - began)) - GATHER_SECONDS
             if not done:
                 self._come.set()
             stopping = self._stopping.wait(GATHER_SECONDS if done else RETRY_SECONDS)

@@ -140,10 +140,11 @@ def test_a_seal_whose_bytes_the_cut_took_proves_nothing(disk: _Disk) -> None:
     assert after.to_be_taken_up() == ([], [name])  # kept: nobody can tell whether it was acknowledged
 
 
+@pytest.mark.parametrize("afterwards", [False, True], ids=["forced", "synced afterwards"])
 def test_of_what_the_ledger_was_not_to_force_a_cut_takes_the_end_and_nothing_from_before_what_it_was(
-    disk: _Disk,
+    disk: _Disk, afterwards: bool
 ) -> None:
-    last_forced, last = _from_another(disk, _write_the_ledger_and_die)
+    last_forced, last = _from_another(disk, _sync_the_ledger_and_die if afterwards else _force_and_die)
     disk.cut_the_power()
     ledger = Ledger.open(f"sqlite:///{disk.mounted}/ledger.sqlite")
     with ledger.read() as connection:
@@ -154,14 +155,25 @@ def test_of_what_the_ledger_was_not_to_force_a_cut_takes_the_end_and_nothing_fro
     assert last_forced <= len(there) < last  # it did take some
 
 
-def _write_the_ledger_and_die(folder: Path, there: Connection) -> None:
+def _force_and_die(folder: Path, there: Connection) -> None:
+    _write_the_ledger_and_die(folder, there, afterwards=False)
+
+
+def _sync_the_ledger_and_die(folder: Path, there: Connection) -> None:
+    _write_the_ledger_and_die(folder, there, afterwards=True)
+
+
+def _write_the_ledger_and_die(folder: Path, there: Connection, *, afterwards: bool) -> None:
     """Write transactions of both kinds, by two connections and past a checkpoint; the last ones unforced."""
     url = f"sqlite:///{folder.parent}/ledger.sqlite"
     ledgers = [Ledger.create(url), Ledger.create(url)]
     forced_at = (50, 333, 400)
     for number in range(1, 451):
-        with ledgers[number % 2].write(forced=number in forced_at) as connection:
+        forced = number in forced_at
+        with ledgers[number % 2].write(forced=forced and not afterwards) as connection:
             facts.put(connection, str(number), "x" * 20_000)
+        if forced and afterwards:
+            ledgers[(number + 1) % 2].sync()  # as who has read what the other wrote
     there.send((forced_at[-1], number))
     os.kill(os.getpid(), signal.SIGKILL)
 

@@ -13,7 +13,7 @@ from typing import Any
 from pynetdicom import AE, evt
 
 from orthanc_al.dicom import Peer
-from orthanc_al.domain import Instance, Origin
+from orthanc_al.domain import Instance, Origin, OriginKind
 from orthanc_al.ledger import Ledger, deliveries, instances
 from orthanc_al.ledger.deliveries import DeliveryState
 from orthanc_al.spool import Spool
@@ -139,14 +139,15 @@ def put_instance(
     syntax: str = EXPLICIT,
     source: str = "ct",
     to: Sequence[str] = ("pacs",),
+    origin: OriginKind = "dicom",
 ) -> Instance:
     """An instance as the listener leaves it: in spool and ledger, waiting for its deliveries."""
-    origin = Origin("CT", "ORTHANC_AL", "ORTHANC_AL", source, "a" * 32, "dicom")
-    with spool.open_writer(sop_class, uid, syntax, origin) as writer:
+    how = Origin("CT", "ORTHANC_AL", "ORTHANC_AL", source, "a" * 32, origin)
+    with spool.open_writer(sop_class, uid, syntax, how) as writer:
         writer.write(data_set(uid, sop_class) if data is None else data)
         instance = writer.commit()
     with ledger.write() as connection:
-        instances.add(connection, instance, origin, to)
+        instances.add(connection, instance, how, to)
     return instance
 
 

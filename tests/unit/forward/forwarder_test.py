@@ -119,6 +119,36 @@ def test_a_file_that_the_disk_cut_short_is_not_passed_on_as_good(
     assert states(ledger) == {("pacs", REFUSED): 1}
 
 
+def test_an_object_of_ours_goes_out_when_the_disk_has_its_row_and_holds_no_image_up(
+    ledger: Ledger, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that the power takes back would be made anew, with other bytes under its UID."""
+    put_instance(ledger, spool, "1.2.3", origin="own")
+    put_instance(ledger, spool, "1.2.4")
+    with Scp([(CT, [EXPLICIT])]).running() as scp:
+        one = Line(ledger, spool, scp.peer(), "US", threading.Event())
+
+        def fail(_: Ledger) -> None:
+            raise OperationalError("fdatasync", {}, Exception("Input/output error"))
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Ledger, "sync", fail)
+            with pytest.raises(OperationalError):
+                one.look_once()
+        _send_all(one)
+        assert [uid for uid, _, _ in scp.got] == ["1.2.4"]
+        one.wake()
+        one.look_once()
+        _send_all(one)
+        assert [uid for uid, _, _ in scp.got] == ["1.2.4", "1.2.3"]
+        one.lanes[0].channel.close()
+
+
+def _send_all(one: Line) -> None:
+    while one.lanes[0].turn():
+        pass
+
+
 def test_an_answer_that_the_ledger_can_not_take_is_not_asked_for_again(
     ledger: Ledger, spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

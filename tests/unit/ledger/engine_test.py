@@ -1,5 +1,7 @@
 """The ledger is created by `create` alone, backs up online, and says what is wrong with it."""
 
+import errno
+import os
 import signal
 import sqlite3
 import subprocess
@@ -13,12 +15,13 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection
+from sqlalchemy import Connection, make_url
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from orthanc_al.errors import LedgerError
-from orthanc_al.ledger import Ledger, engine, facts, locks
+from orthanc_al.ledger import Ledger, engine, facts, locks, log_file
 from orthanc_al.ledger.schema import metadata
+from orthanc_al.ledger.trouble import passing
 
 
 @pytest.mark.both_databases
@@ -56,24 +59,92 @@ def test_creating_twice_keeps_what_is_there(tmp_path: Path) -> None:
     again.close()
 
 
-def test_sqlite_is_durable_and_concurrent(ledger: Ledger) -> None:
+def test_sqlite_is_concurrent_and_keeps_its_references(ledger: Ledger) -> None:
     with ledger.read() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
-        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL
         assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
 
 
+def test_only_what_is_done_again_does_not_wait_for_the_disk(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = _synced(monkeypatch)
+    for forced in (True, False, True, False):
+        with ledger.write(forced=forced) as connection:
+            facts.put(connection, "a", "b")
+        assert len(synced) == forced
+        synced.clear()
+    with ledger.write() as connection:
+        facts.put(connection, "a", "c")
+    assert synced == [Path(f"{make_url(ledger.url).database}-wal").resolve()]
+
+
+def test_nobody_waits_for_the_disk_that_takes_what_another_wrote(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Ledger.open(ledger.url)
+    seen: list[str | None] = []
+
+    def while_the_disk_takes_it(_: Path) -> None:
+        for one in (ledger, other):  # a thread of the same process, and another process
+            with one.write(forced=False) as connection:
+                seen.append(facts.get(connection, "a"))
+
+    monkeypatch.setattr(log_file, "sync", while_the_disk_takes_it)
+    with ledger.write() as connection:
+        facts.put(connection, "a", "b")
+    other.close()
+    assert seen == ["b", "b"]
+
+
+def test_what_the_disk_would_not_have_is_told(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fdatasync", refuse)
+    with (
+        pytest.raises(OperationalError, match="can't be brought to the disk: Input/output error") as told,
+        ledger.write() as connection,
+    ):
+        facts.put(connection, "a", "b")
+    assert passing(told.value) is told.value
+    with ledger.write(forced=False) as connection:
+        facts.put(connection, "a", "c")
+
+
+def test_a_ledger_in_memory_has_no_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    synced = _synced(monkeypatch)
+    with closing(Ledger("sqlite:///file:none?mode=memory&cache=shared&uri=true")) as ledger:
+        with ledger.write() as connection:
+            connection.exec_driver_sql("CREATE TABLE one (two)")
+        ledger.sync()
+    assert synced == []
+
+
+def _synced(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Return what the files will be that are brought to the disk."""
+    synced: list[Path] = []
+    real = os.fdatasync
+
+    def fdatasync(file: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{file}").resolve())
+        real(file)
+
+    monkeypatch.setattr(os, "fdatasync", fdatasync)
+    return synced
+
+
 @pytest.mark.both_databases
-def test_only_what_is_done_again_does_not_wait_for_the_disk(ledger: Ledger) -> None:
+def test_on_postgresql_a_transaction_says_itself_whether_it_waits_for_the_disk(ledger: Ledger) -> None:
     with ledger.read() as connection:
-        on_sqlite = connection.dialect.name == "sqlite"
-    asked = "PRAGMA synchronous" if on_sqlite else "SHOW synchronous_commit"
-    waits, goes_on = (2, 1) if on_sqlite else ("on", "off")
+        if connection.dialect.name == "sqlite":
+            assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 1  # NORMAL, in each
+            return
     for forced in (True, False, True, False):  # by connections that others had before
         with ledger.write(forced=forced) as connection:
-            assert connection.exec_driver_sql(asked).scalar() == (waits if forced else goes_on)
-    with ledger.write() as connection:
-        assert connection.exec_driver_sql(asked).scalar() == waits
+            waits = connection.exec_driver_sql("SHOW synchronous_commit").scalar()
+            assert waits == ("on" if forced else "off")
+    ledger.sync()
 
 
 def test_a_backup_is_a_whole_ledger_while_the_first_is_in_use(ledger: Ledger, tmp_path: Path) -> None:

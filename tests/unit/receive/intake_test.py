@@ -1,6 +1,8 @@
 """What is answered with 0x0000 is in the spool, and gets into the ledger whatever happens on the way."""
 
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -153,6 +155,29 @@ def test_the_end_of_an_association_and_a_stop_wait_for_no_rest(
     until(lambda: _associations(ledger) == [("a" * 32, "released")])
     assert len(_known(ledger)) == 2
     records.stop()
+
+
+def test_who_waited_for_the_ledger_does_not_rest_for_it(
+    ledger: Ledger, spool: Spool, records: Recorder, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It rests for those who receive, whom its waiting kept from nothing."""
+    waited = 0.5
+    real, hurry, rests = Ledger.write, records._hurry.wait, list[float]()
+
+    @contextmanager
+    def write(one: Ledger, **how: bool) -> Iterator[object]:
+        time.sleep(waited)
+        with real(one, **how) as connection:
+            yield connection
+
+    monkeypatch.setattr(Ledger, "write", write)
+    monkeypatch.setattr(recorder, "_LONGEST_GATHER_SECONDS", 3600.0)
+    monkeypatch.setattr(records._hurry, "wait", lambda rest: rests.append(rest) or hurry(0))
+    records.start()
+    _store(spool, records, session)
+    until(lambda: _known(ledger))
+    records.stop()
+    assert sum(rests) < recorder._REST * waited / 2
 
 
 @pytest.mark.parametrize(
