@@ -1,9 +1,10 @@
 """Batches of a few fixed sizes, for a GPU: what is missing is filled up.
 
 ONNX Runtime's ``Conv`` on CUDA plans its work by cuDNN for the shape that it gets, and keeps the plan of the
-last one alone (``core/providers/cuda/nn/conv.cc``, since cuDNN 9). Batches form by load, so that each run
-would plan all layers anew, which takes longer than the run. So each size has a session of its own, whose
-shape never changes. A CPU plans nothing, and would pay for what is filled up.
+last one alone (``core/providers/cuda/nn/conv.cc``, since cuDNN 9; read in 1.20, others report it of 1.27).
+Batches form by load, so that each run would plan all layers anew, which takes longer than the run. So each
+size has a session of its own, whose shape never changes. A CPU plans nothing, and would pay for what is
+filled up. ``make bench B="--only 'gpu: run'"`` measures both.
 """
 
 from collections.abc import Sequence
