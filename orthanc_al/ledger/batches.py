@@ -18,6 +18,8 @@ FILMS: Final = 8
 """As many as the network takes at once; of no use to more is what they spare."""
 SHARE: Final = 4
 """Of the films that wait one worker takes one in so many: none is idle while another has several."""
+REPORTS: Final = 4
+"""What the first of them waits for the others is less than what its delivery takes."""
 LONG: Final = 0.25
 """Seconds after which a batch of films ends: what came of them is written, and the order decides anew."""
 SLICES: Final = ("CT", "MR")
@@ -57,6 +59,7 @@ _OF_STUDY: Final = _next(
         )
     ),
 )
+_OF_STEP: Final = _next(_FRESH).limit(bindparam("most"))
 _IMAGES: Final = _next().add_columns(
     select(instances.c.modality).where(instances.c.id == jobs.c.subject).scalar_subquery().label("modality")
 )
@@ -70,6 +73,7 @@ _UNSCORED: Final = exists().where(
 )
 _IS_QUICK: Final = and_(_OF_FILMS, ~_UNSCORED)
 _STUDIES: Final = _next().add_columns(_IS_QUICK.label("is_quick")).limit(FILMS - 1)
+_AFTER_SCORE: Final = {Step.TRIAGE: FILMS, Step.SELECT: FILMS, Step.REPORT: REPORTS}
 _LEAD: Final = select(_IS_QUICK).where(jobs.c.id == bindparam("lead"))
 
 
@@ -83,7 +87,8 @@ def beside(connection: Connection, lead: RowMapping, time: float, films: int) ->
 
     Headers are looked at together whatever they are of; slices are scored together with those of their study,
     films one after the other where many wait, and what is said of studies whose images are scored is put
-    together for several.
+    together for several. What follows a score is done for some studies one after the other and written at
+    once.
 
     Parameters
     ----------
@@ -93,6 +98,9 @@ def beside(connection: Connection, lead: RowMapping, time: float, films: int) ->
     if lead["state"] != "ready" or lead["attempts"]:
         return []
     asked = {"wanted": lead["step"], "time": time, "lead": lead["id"]}
+    if lead["step"] in _AFTER_SCORE:
+        most = _AFTER_SCORE[lead["step"]] - 1
+        return list(connection.execute(_OF_STEP, asked | {"most": most}).mappings())
     if lead["step"] == Step.SCORE:
         return _studies(connection, asked)
     if lead["step"] in (Step.ARRIVE, Step.SCORE_IMAGE):

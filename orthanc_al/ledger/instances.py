@@ -1,6 +1,6 @@
 """What came in: one row a receive event, with its deliveries and its first job."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,6 +27,10 @@ _OF_STUDY: Final = _IN_ORDER.where(instances.c.study_instance_uid == bindparam("
 _OF_STUDIES: Final = _IN_ORDER.where(instances.c.study_instance_uid.in_(bindparam("uids", expanding=True)))
 _OF_SOP: Final = _IN_ORDER.where(instances.c.sop_instance_uid == bindparam("uid"))
 _OF_SOPS: Final = _IN_ORDER.where(instances.c.sop_instance_uid.in_(bindparam("uids", expanding=True)))
+_KNOWN: Final[Mapping[ColumnElement[str], Select[Any]]] = {
+    column: select(column).where(column.in_(bindparam("among", expanding=True)))
+    for column in (instances.c.id, reports.c.sop_instance_uid)
+}
 _HEADER: Final = ("kind", "study_instance_uid", "series_instance_uid", "modality", "sha256", "reason")
 _SET_HEADER: Final = (
     update(instances)
@@ -225,7 +229,7 @@ def _known_among(connection: Connection, column: ColumnElement[str], values: Seq
     """Return which of the values are in a column."""
     if not values:
         return set()
-    return set(connection.execute(select(column).where(column.in_(values))).scalars())
+    return set(connection.execute(_KNOWN[column], {"among": list(values)}).scalars())
 
 
 def _values(instance: Instance, origin: Origin, *, own: bool) -> dict[str, Any]:

@@ -1,15 +1,33 @@
 """The objects that we made: which there are, by their derived UID, and what a study's next one replaces."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Final, Literal
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 
 from orthanc_al.ledger.curtain import lifted
 from orthanc_al.ledger.engine import upsert
 from orthanc_al.ledger.schema import models, reads, reports, studies
 
 Kind = Literal["sr", "kos", "read", "picture"]
+
+# Asked for with each study: to make a statement costs more than to run it.
+_LAST_SR: Final = (
+    select(reports)
+    .join(models, models.c.digest == reports.c.model_digest)
+    .where(
+        reports.c.study_instance_uid == bindparam("uid"),
+        reports.c.kind == "sr",
+        models.c.name == bindparam("model"),
+    )
+    .order_by(reports.c.created_at.desc(), reports.c.revision.desc())
+    .limit(1)
+)
+_MAY_LEAVE: Final = select(studies.c.study_instance_uid).where(
+    studies.c.study_instance_uid == bindparam("uid"), lifted()
+)
+_UIDS: Final = select(reports.c.sop_instance_uid).where(reports.c.study_instance_uid == bindparam("uid"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,25 +56,15 @@ class OwnReport:
     created_at: float
 
 
-def add(connection: Connection, report: OwnReport) -> bool:
-    """Write that an object was made; the same one again changes nothing, and False is returned."""
-    return upsert(connection, reports, asdict(report), ["sop_instance_uid"]) == 1
+def add_all(connection: Connection, made: Sequence[OwnReport]) -> None:
+    """Write that objects were made; the same one again changes nothing."""
+    if made:
+        upsert(connection, reports, [asdict(one) for one in made], ["sop_instance_uid"])
 
 
 def last_sr(connection: Connection, study_instance_uid: str, model_name: str) -> OwnReport | None:
     """Return the newest SR about a study by any version of a model, None where there is none."""
-    query = (
-        select(reports)
-        .join(models, models.c.digest == reports.c.model_digest)
-        .where(
-            reports.c.study_instance_uid == study_instance_uid,
-            reports.c.kind == "sr",
-            models.c.name == model_name,
-        )
-        .order_by(reports.c.created_at.desc(), reports.c.revision.desc())
-        .limit(1)
-    )
-    row = connection.execute(query).mappings().first()
+    row = connection.execute(_LAST_SR, {"uid": study_instance_uid, "model": model_name}).mappings().first()
     return None if row is None else OwnReport(**row)
 
 
@@ -97,16 +105,12 @@ def is_read(connection: Connection, reference: str, study_instance_uid: str) -> 
 
 def may_leave(connection: Connection, study_instance_uid: str) -> bool:
     """Whether results about a study may be told to anybody (the curtain, promise 6)."""
-    query = select(studies.c.study_instance_uid).where(
-        studies.c.study_instance_uid == study_instance_uid, lifted()
-    )
-    return connection.execute(query).first() is not None
+    return connection.execute(_MAY_LEAVE, {"uid": study_instance_uid}).first() is not None
 
 
 def uids_of(connection: Connection, study_instance_uid: str) -> set[str]:
     """Return the SOP Instance UIDs of our objects about a study."""
-    query = select(reports.c.sop_instance_uid).where(reports.c.study_instance_uid == study_instance_uid)
-    return set(connection.execute(query).scalars())
+    return set(connection.execute(_UIDS, {"uid": study_instance_uid}).scalars())
 
 
 def note_orthanc_id(connection: Connection, study_instance_uid: str, orthanc_id: str) -> None:

@@ -62,6 +62,21 @@ class Outbox:
 
     def send(self, connection: Connection, made: Sequence[OwnObject]) -> None:
         """Write the rows: from here on the forwarder delivers them."""
-        for one in made:
-            instances.add(connection, one.instance, self._origin, self.peers)
-            reports.add(connection, one.row)
+        instances.add_all(connection, [(one.instance, self._origin) for one in made], self.peers)
+        reports.add_all(connection, [one.row for one in made])
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """What is written of objects that were made, those of several studies at once."""
+
+    outbox: Outbox
+    made: Sequence[OwnObject]
+
+    def __call__(self, connection: Connection) -> None:
+        """Write it."""
+        self.write_with(connection, ())
+
+    def write_with(self, connection: Connection, others: Sequence["Sending"]) -> None:
+        """Write it and others, of the same outbox."""
+        self.outbox.send(connection, [made for one in (self, *others) for made in one.made])

@@ -16,7 +16,7 @@ from orthanc_al.ledger import Job, Ledger, Outcome, instances, reports, statemen
 from orthanc_al.ledger.instances import KnownInstance
 from orthanc_al.ledger.reports import OwnReport
 from orthanc_al.report.evidence import evidence
-from orthanc_al.report.objects import Outbox, OwnObject
+from orthanc_al.report.objects import Outbox, OwnObject, Sending
 from orthanc_al.report.read_report import SERIES_NUMBER, SignedRead, read_report
 from orthanc_al.report.result import Identity, Sources
 from orthanc_al.spool import Spool, own_instance_id
@@ -86,7 +86,7 @@ class SignStage:
         if view is None or not self._outbox.peers:
             return Outcome("silent")
         made = self._object(job.subject, view)
-        return Outcome("signed", lambda connection: self._outbox.send(connection, [made]))
+        return Outcome("signed", Sending(self._outbox, [made]))
 
     def _look(self, connection: Connection, reference: str) -> _View | None:
         rows = statements.of_reference(connection, reference)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
+from time import monotonic
 from typing import Literal
 
 from pydicom import Dataset
@@ -14,6 +15,7 @@ from orthanc_al.ledger import (
     Job,
     Ledger,
     Outcome,
+    batches,
     predictions,
     reports,
     studies,
@@ -24,7 +26,7 @@ from orthanc_al.report.activation import Activations
 from orthanc_al.report.described import DescribedFinding, described
 from orthanc_al.report.evidence import evidence
 from orthanc_al.report.key_object_selection import key_object_selection
-from orthanc_al.report.objects import Outbox, OwnObject
+from orthanc_al.report.objects import Outbox, OwnObject, Sending
 from orthanc_al.report.picture import caption_of, painted, secondary_capture
 from orthanc_al.report.result import Identity, Result, Sources
 from orthanc_al.report.structured_report import structured_report
@@ -91,6 +93,17 @@ class ReportStage:
         self._activations = activations
         self._described: dict[str, Mapping[str, DescribedFinding]] = {}
 
+    def run_all(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
+        """Report on the studies that are the jobs' subjects.
+
+        Where they take long, as pictures do, those that are left are not begun.
+        """
+        began = monotonic()
+        for job in jobs:
+            yield self.run(job)
+            if monotonic() - began > batches.LONG:
+                return
+
     def run(self, job: Job) -> Outcome:
         """Report on the study that is the job's subject; outcome reported, silent or superseded."""
         with self._ledger.read() as connection:
@@ -105,7 +118,7 @@ class ReportStage:
         if not due:
             return Outcome("silent")
         made = [made for one in due if (made := self._object(view, one)) is not None]
-        return Outcome("reported", lambda connection: self._outbox.send(connection, made))
+        return Outcome("reported", Sending(self._outbox, made))
 
     def _due(self, view: StudyView) -> Iterator[_Due]:
         """Yield which objects belong to the study as it is, made before or not."""

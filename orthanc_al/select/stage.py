@@ -182,16 +182,24 @@ class SelectStage:
     def _show(self, connection: Connection, view: _View, selection: Selection | None, time: float) -> None:
         """Place the study and note the draw.
 
-        A question only if no other worker spent the day's last one, and nobody has read the study meanwhile.
+        A question only if no other study took the day's last one, or the patient's, and nobody has read it
+        meanwhile.
         """
         uid = view.study.study_instance_uid
-        if selection is not None and selection.kind not in view.drawn:
-            left = self._budget.per_day - sum(selections.spent(connection, selection.day).values())
-            unread = _candidate(connection, uid).state is StudyState.SCORED
-            if selection.kind == AUDIT or (left > 0 and unread):
-                selections.add(connection, selection)
+        if selection is not None and self._still_holds(connection, view, selection):
+            selections.add(connection, selection)
         first = min(view.predictions, key=lambda one: one.read_by or 0)
         selections.place(connection, uid, first.prediction.tier, first.why or "", first.read_by, time)
+
+    def _still_holds(self, connection: Connection, view: _View, selection: Selection) -> bool:
+        """Whether a draw is new and nothing forbids it since: several studies are decided about at a time."""
+        if selection.kind in view.drawn:
+            return False
+        return selection.kind == AUDIT or (
+            sum(selections.spent(connection, selection.day).values()) < self._budget.per_day
+            and not selections.patient_was_asked(connection, view.study.patient_key, selection.day)
+            and _candidate(connection, view.study.study_instance_uid).state is StudyState.SCORED
+        )
 
 
 def _candidate(connection: Connection, uid: str) -> Candidate:

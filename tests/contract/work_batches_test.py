@@ -13,7 +13,7 @@ from orthanc_al.domain.header import Header
 from orthanc_al.errors import LeaseLostError
 from orthanc_al.ledger import Job, Ledger, Outcome, WorkQueue, enqueue, facts, predictions, studies
 from orthanc_al.ledger import queue as queue_module
-from orthanc_al.ledger.batches import FILMS, MOST, films_in_time
+from orthanc_al.ledger.batches import FILMS, MOST, REPORTS, films_in_time
 from orthanc_al.ledger.predictions import ScoredImage
 from orthanc_al.ledger.schema import instances, jobs
 from orthanc_al.ledger.schema import studies as study_table
@@ -287,6 +287,22 @@ def test_a_study_that_takes_long_is_put_together_by_itself(
     (long,) = complete(ledger, "d", modality=modality, scored=scored)
     (quick,) = complete(ledger, "e")
     assert [subjects(queue.claim_many({Step.SCORE})) for _ in range(2)] == [[long], [quick]]
+
+
+@pytest.mark.parametrize(
+    ("step", "most"), [(Step.TRIAGE, FILMS), (Step.SELECT, FILMS), (Step.REPORT, REPORTS), (Step.MIRROR, 1)]
+)
+def test_what_follows_a_score_is_done_for_some_studies_and_written_at_once(
+    ledger: Ledger, step: Step, most: int
+) -> None:
+    """The oldest first. What calls an Orthanc is done one by one: others could be waiting for its answer."""
+    uids = [f"{number:02}" for number in range(most + 1)]
+    with ledger.write() as connection:
+        for number, uid in enumerate(uids):
+            enqueue(connection, step, uid, 1.0 + number)
+            enqueue(connection, Step.SCORE, uid, 1.0 + number)
+    queue = WorkQueue(ledger, "a")
+    assert [subjects(queue.claim_many({step})) for _ in range(2)] == [uids[:most], uids[most:]]
 
 
 def rows(ledger: Ledger, subject: str) -> list[tuple[object, ...]]:

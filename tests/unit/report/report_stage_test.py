@@ -11,7 +11,8 @@ from pydicom.uid import (
 )
 
 from orthanc_al.domain import ReadValue, Tier
-from orthanc_al.ledger import Ledger, instances
+from orthanc_al.ledger import Ledger, batches, instances
+from orthanc_al.ledger.effects import write_each
 from orthanc_al.pipeline import Step
 from tests.support.radiographs import wrap
 from tests.support.reading_room import REGION, SCORED_AT, ReadingRoom
@@ -112,6 +113,26 @@ def test_the_same_inputs_give_the_same_bytes(ledger: Ledger, tmp_path: Path) -> 
         room.ledger.close()
     assert made[0] == made[1]
     assert len(made[0]) == 2
+
+
+def test_reports_of_several_studies_are_written_at_once_and_those_that_take_long_are_left(
+    room: ReadingRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uids = []
+    for number in range(3):
+        room.take_in(wrap(PIXELS, number))
+        uids.append(str(wrap(PIXELS, number).StudyInstanceUID))
+        room.score(uids[-1])
+        room.select(uids[-1])
+    jobs = [room.job(Step.REPORT, uid) for uid in uids]
+    monkeypatch.setattr(batches, "LONG", -1.0)
+    assert len(list(room.report_stage.run_all(jobs))) == 1
+    monkeypatch.setattr(batches, "LONG", 60.0)
+    outcomes = list(room.report_stage.run_all(jobs))
+    with room.ledger.write() as connection:
+        for _ in range(2):  # a batch may be written again, after it was undone
+            assert write_each(connection, [outcome.write for outcome in outcomes]) == [None] * 3
+    assert [report.StudyInstanceUID for report in room.sent()] == uids
 
 
 def _data_set(room: ReadingRoom, instance_id: str) -> bytes:

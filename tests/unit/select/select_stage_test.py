@@ -248,12 +248,15 @@ def test_nobody_is_asked_without_a_cause(ledger: Ledger, reason: str) -> None:
     assert desk.decide("1.2") == "unasked"
 
 
-def test_two_workers_never_spend_the_last_question_twice(ledger: Ledger) -> None:
-    budget = Budget(1, 0.0, 1.0, UTC)
+@pytest.mark.parametrize(("per_day", "patient"), [(1, None), (9, "p")], ids=["the day's", "the patient's"])
+def test_what_is_decided_at_the_same_time_never_takes_the_last_question_twice(
+    ledger: Ledger, per_day: int, patient: str | None
+) -> None:
+    budget = Budget(per_day, 0.0, 1.0, UTC)
     desk = Desk(ledger, budget)
     crowd(desk, 20)
-    desk.score("1.1")
-    desk.score("1.2")
+    desk.score("1.1", patient=patient)
+    desk.score("1.2", patient=patient)
     stage = SelectStage(ledger, budget, lambda: MORNING)
     outcomes = [stage.run(Job(n, Step.SELECT, uid, 1, "test")) for n, uid in enumerate(("1.1", "1.2"))]
     for outcome in outcomes:
