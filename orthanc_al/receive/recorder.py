@@ -21,7 +21,7 @@ from orthanc_al.receive.recovery import OF_THE_ROW, recover
 from orthanc_al.receive.session import Session
 from orthanc_al.spool import Spool
 
-GATHER_SECONDS: Final = 0.02  # between two batches at least: what comes meanwhile is one transaction
+GATHER_SECONDS: Final = 0.008  # between two batches at least: what comes meanwhile is one transaction
 _REST: Final = 8.0  # times the processor time of the last batch: it has the interpreter that receives
 _LONGEST_GATHER_SECONDS: Final = 0.2
 RETRY_SECONDS: Final = 2.0

@@ -2,6 +2,7 @@
 
 import math
 import os
+import sys
 import threading
 import time
 from collections.abc import Collection, Sequence
@@ -30,11 +31,15 @@ _WORKERS: Final = min((os.cpu_count() or 1) + 1, 17)
 _LOOK_AGAIN_SECONDS: Final = 30.0
 # Scoring takes every core that there is: the wire comes before it, and the learner (10) after it.
 _NICENESS: Final = 5
+# One that writes into the ledger gives the interpreter away with each statement, and holds the lock meanwhile
+# that the listener waits for: it waits so long for one that computes (5 ms by default) to get it back.
+_SWITCH_SECONDS: Final = 0.0005
 
 
 def run(settings: Settings, ledger: Ledger, stop: threading.Event, detail: dict[str, Any]) -> None:
     """Do the queue's work but learning until told to stop."""
     os.nice(_NICENESS)
+    sys.setswitchinterval(_SWITCH_SECONDS)
     ledger.precedence.give_way()
     owners.take_over(ledger, "worker")
     chores = [
