@@ -1,10 +1,28 @@
 """A Comprehensive 3D SR document (PS3.3 A.35.13) around a content tree."""
 
+from collections.abc import Sequence
 from typing import Any
 
+from highdicom import ContributingEquipment
 from highdicom.sr import Comprehensive3DSR, MeasurementReport
+from pydicom import Dataset
 
 from orthanc_al.report.result import Sources
+
+
+class _Document(Comprehensive3DSR):
+    """One that names no equipment of the source image: our evidence does not say what that was.
+
+    highdicom finds that out after a walk through the standard's tables for whether the source has pixels.
+    """
+
+    def _add_contributing_equipment(
+        self,
+        contributing_equipment: Sequence[ContributingEquipment] | None = None,
+        source_image: Dataset | None = None,
+    ) -> None:
+        del source_image
+        super()._add_contributing_equipment(contributing_equipment)
 
 
 def comprehensive_3d_sr(content: MeasurementReport, sources: Sources, **told: Any) -> Comprehensive3DSR:
@@ -27,6 +45,6 @@ def comprehensive_3d_sr(content: MeasurementReport, sources: Sources, **told: An
     [root] = content
     items = root.ContentSequence
     root.ContentSequence = []
-    document = Comprehensive3DSR(evidence=list(sources.images), content=root, **told)
+    document = _Document(evidence=list(sources.images), content=root, **told)
     document.ContentSequence = items
     return document
