@@ -16,6 +16,7 @@
     │   ├── PeerUnreachableError  no association                                              (retry)
     │   └── PeerRefusedError      a final answer: it does not take this object
     ├── OrthancError              Orthanc's REST API answers with an error or not at all      (retry)
+    ├── DeviceLostError           the GPU fails until the process starts anew                (retry)
     ├── ModelError                a model package
     │   ├── LearningBusyError     another process is learning for this model                  (retry)
     │   ├── PackageRefusedError   manifest or digest do not hold
@@ -129,6 +130,17 @@ class OrthancError(OrthancAlError):
     def is_about_one_thing(self) -> bool:
         """Whether it answers, and does not have or can't give the thing that was asked for."""
         return self.status is not None and self.status not in (401, 403, 429, 502, 503, 504)
+
+
+class DeviceLostError(OrthancAlError):
+    """The GPU fails whatever it is asked for, and does so until the process starts anew.
+
+    It is no `ModelError`: neither a package nor a study is at fault, and where a package's fault is borne
+    this must not be. The process that meets it ends.
+    """
+
+    retryable = True
+    passes = True
 
 
 class ModelError(OrthancAlError):

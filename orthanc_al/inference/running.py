@@ -74,11 +74,21 @@ class Models:
         As `Session` takes them.
     server
         Where the networks are run instead.
+    without_gpu
+        Why no GPU is to be used, though there may be one.
     """
 
-    def __init__(self, threads: int = 1, *, require_gpu: bool = False, server: Server | None = None) -> None:
+    def __init__(
+        self,
+        threads: int = 1,
+        *,
+        require_gpu: bool = False,
+        server: Server | None = None,
+        without_gpu: str = "",
+    ) -> None:
         self._threads = threads
         self._require_gpu = require_gpu
+        self.without_gpu = without_gpu
         self._server = server
         self._client = http_client() if server is not None else None
         self._lock = threading.Lock()
@@ -92,7 +102,7 @@ class Models:
         ------
         PackageRefusedError
             The folder holds another package than the ledger says, or its digests do not hold.
-        ProviderError, ModelError
+        ProviderError, ModelError, DeviceLostError
             As `Session`.
         """
         with self._lock:
@@ -118,10 +128,10 @@ class Models:
 
     def providers(self) -> dict[str, str]:
         """Return what each model really runs on, by its name."""
+        since = f", since {self.without_gpu}" if self.without_gpu else ""
         with self._lock:
-            return {
-                name: list(versions.values())[-1].session.provider for name, versions in self._running.items()
-            }
+            latest = {name: list(versions.values())[-1] for name, versions in self._running.items()}
+        return {name: f"{model.session.provider}{since}" for name, model in latest.items()}
 
     def _load(self, folder: Path, ref: ModelRef) -> RunningModel:
         package = load_package(folder)
@@ -201,7 +211,11 @@ class Models:
 
     def _session(self, package: ModelPackage) -> Session:
         model, tensorrt = package.contents.model, package.manifest.run.tensorrt
-        return Session(model, self._threads, require_gpu=self._require_gpu, tensorrt=tensorrt)
+        if not self.without_gpu:
+            return Session(model, self._threads, require_gpu=self._require_gpu, tensorrt=tensorrt)
+        if self._require_gpu:
+            raise ProviderError(f"inference.require_gpu is set, and {self.without_gpu}")
+        return Session(model, self._threads, cpu=True)
 
     def _proved(self, package: ModelPackage, local: _Local, reference: Scorer) -> _Local:
         """Return what gives what the reference gives, in each size of batch: this, else one on the CPU.

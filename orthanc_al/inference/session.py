@@ -16,7 +16,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from orthanc_al.errors import InferenceError, ModelError, NoMemoryError, ProviderError
+from orthanc_al.errors import DeviceLostError, InferenceError, ModelError, NoMemoryError, ProviderError
+from orthanc_al.inference import device
 from orthanc_al.inference.contents import OUTPUTS
 from orthanc_al.inference.scorer import Outputs
 from orthanc_al.observe import logger
@@ -82,6 +83,7 @@ class Session:
                 "driver and the extra 'cuda13', or set inference.require_gpu = false"
             )
         self.input_name: str = self._session.get_inputs()[0].name
+        self._ran: NDArray[np.float32] | None = None  # on a GPU: an image that it is known to run
 
     @property
     def provider(self) -> str:
@@ -99,14 +101,36 @@ class Session:
             The batch does not fit into memory.
         InferenceError
             The device failed.
+        DeviceLostError
+            It runs nothing any more, whatever it is.
         """
         try:
             outputs = Outputs(*self._session.run(list(OUTPUTS), {self.input_name: batch}))
         except Exception as error:  # a named border: as above
-            raise _fault(error) from error
+            fault = _fault(error)
+            if type(fault) is InferenceError and self._is_lost(len(batch)):
+                raise DeviceLostError(
+                    f"{self._provider} runs nothing any more in this process ({_told(error)}); where a new "
+                    "one does not help, the reason is in the system's log (NVRM: Xid)"
+                ) from error
+            raise fault from error
+        if self._ran is None and self._provider != CPU:
+            self._ran = batch[:1].copy()  # a package's first run is of noise (`probes_for`)
         if not (np.isfinite(outputs.logits).all() and np.isfinite(outputs.embedding).all()):
             raise ModelError("the model's output is not a finite number")
         return outputs
+
+    def _is_lost(self, images: int) -> bool:
+        """Whether the device failed for good: what it ran before, as many images as now, it runs no more."""
+        if self._provider == CPU:
+            return False
+        if self._ran is None:  # it may be the package's own fault, which is not that of the others
+            return not device.answers(providers())
+        try:
+            self._session.run(list(OUTPUTS), {self.input_name: np.repeat(self._ran, images, axis=0)})
+        except Exception:  # noqa: BLE001 - a named border: as above
+            return True
+        return False
 
 
 def options(threads: int) -> onnxruntime.SessionOptions:

@@ -149,8 +149,8 @@ class WorkQueue:
         lead = first_due(connection, steps, self._clock())
         if lead is None:
             return []
-        if lead["attempts"] >= MAX_DEATHS:  # the last tries all ended with their process
-            _quarantine(connection, lead["id"], "the process that ran it died, each time")
+        if lead["attempts"] >= MAX_DEATHS:  # the last tries all ended with their process, or with its GPU
+            _quarantine(connection, lead["id"], "the process that ran it died, or lost its GPU, each time")
             return []
         rows = [lead, *beside(connection, lead, self._clock(), self._at_once)]
         self._taken_at = monotonic()

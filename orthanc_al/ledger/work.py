@@ -7,7 +7,7 @@ from typing import Final, Protocol, runtime_checkable
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from orthanc_al.errors import LeaseLostError, OrthancAlError
+from orthanc_al.errors import DeviceLostError, LeaseLostError, OrthancAlError
 from orthanc_al.ledger.engine import Ledger
 from orthanc_al.ledger.queue import Job, Outcome, WorkQueue
 from orthanc_al.ledger.trouble import passing
@@ -74,6 +74,13 @@ class Worker:
         ----------
         and_on
             Take the jobs that are done next in the transaction that ends these.
+
+        Raises
+        ------
+        DeviceLostError
+            The process is to end. The jobs that met it are left as a death leaves them, and count as such:
+            they are tried again apart from one another, and what brings the device down each time is given
+            up in the end.
         """
         while self._in_hand:
             self._failed(self._in_hand[-1], "the ledger could not be written", retryable=True, passes=True)
@@ -98,12 +105,16 @@ class Worker:
                 failed.append((job, result))
         told = {job.id for job, _ in [*done, *failed]}
         left = [job for job in batch if job.id not in told]
+        lost = next((error for _, error in failed if isinstance(error, DeviceLostError)), None)
+        failed = [(job, error) for job, error in failed if not isinstance(error, DeviceLostError)]
         if done or left:
-            failed += self._finish(done, then(), left)
+            failed += self._finish(done, then() if lost is None else (), left)
         self._in_hand = [job for job, _ in failed]
         for job, error in failed:
             self._tell(job, error)
             self._in_hand.remove(job)
+        if lost is not None:
+            raise lost
 
     def _finish(
         self, done: Sequence[tuple[Job, Outcome]], then: Collection[Step], left: Sequence[Job]
@@ -126,6 +137,9 @@ class Worker:
                 for job, outcome in zip(batch, stage.run_all(batch), strict=False):  # it may leave some
                     yield job, outcome
                     done += 1
+            except DeviceLostError as error:  # nor would one of them by itself come further
+                yield from ((job, error) for job in batch[done:])
+                return
             except Exception:  # noqa: BLE001 - the border below: each is done by itself and meets its own error
                 batch = batch[done:]
                 _log.info("batch_parted", step=batch[0].step, jobs=len(batch))
@@ -159,7 +173,13 @@ class Worker:
             self._failed(job, f"{type(error).__name__}: {error}", retryable=True)
 
     def run(self, stop: threading.Event) -> None:
-        """Do jobs until ``stop`` is set; the jobs in hand are finished first."""
+        """Do jobs until ``stop`` is set; the jobs in hand are finished first.
+
+        Raises
+        ------
+        DeviceLostError
+            As `run_once`.
+        """
         over = threading.Event()
         holding = threading.Thread(target=self._keep_hold, args=(over,), name="lease")
         holding.start()
@@ -174,6 +194,8 @@ class Worker:
         try:
             if not self.run_once(and_on=not stop.is_set()):
                 self._ledger.wait_for_change(_IDLE_SECONDS)
+        except DeviceLostError:
+            raise
         except SQLAlchemyError as error:  # locked for long, or its disk is full: it may pass
             _log.error("ledger_not_reached", error=str(error))
             stop.wait(_PAUSE_SECONDS)

@@ -48,6 +48,11 @@ def uses(settings: Settings, ledger: Ledger, loaded: Models) -> tuple[ModelUse, 
     """Install and load the models; return which one is for which studies, and why one can't be run.
 
     A package that does not hold stops its own studies alone: they wait until it is mended.
+
+    Raises
+    ------
+    DeviceLostError
+        The GPU is lost, to the packages that were loaded before as well.
     """
     return tuple(_use(model, ledger, loaded) for model in settings.models)
 
@@ -83,13 +88,15 @@ def budget(settings: Settings) -> Budget:
     )
 
 
-def running(settings: Settings, *, here: bool = False) -> Models:
+def running(settings: Settings, *, here: bool = False, without_gpu: str = "") -> Models:
     """Return what loads packages and keeps them.
 
     Parameters
     ----------
     here
         Don't run them on the inference server: it does not have them.
+    without_gpu
+        As `Models` takes it.
     """
     inference = settings.inference
     server = Server(inference.url, inference.timeout_seconds, inference.fallback)
@@ -97,6 +104,7 @@ def running(settings: Settings, *, here: bool = False) -> Models:
         inference.threads,
         require_gpu=inference.require_gpu,
         server=server if inference.url and not here else None,
+        without_gpu=without_gpu,
     )
 
 

@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
-from orthanc_al.errors import OrthancError, UndecodableError
+from orthanc_al.errors import DeviceLostError, OrthancError, UndecodableError
 from orthanc_al.ledger import Job, Ledger, Outcome, Worker, WorkQueue, enqueue
 from orthanc_al.ledger.schema import jobs
-from orthanc_al.ledger.waiting import counts
+from orthanc_al.ledger.waiting import counts, release_dead
 from orthanc_al.pipeline import SCORING_STEPS, Step
 from tests.support.arriving import arrive
 from tests.support.one_by_one import OneByOne
@@ -336,3 +336,63 @@ def test_the_loop_ends_when_told_to(ledger: Ledger) -> None:
     stage = Stops(Outcome("superseded"))
     _worker(ledger, stage).run(stop)
     assert stage.seen == ["1.2.3"]
+
+
+# --- the GPU is lost to the process -----------------------------------------------------------------------
+
+LOST = DeviceLostError("CUDA failure 700")
+
+
+def _tries(ledger: Ledger) -> dict[str, tuple[str, int]]:
+    with ledger.read() as connection:
+        return {row.subject: (row.state, row.attempts) for row in connection.execute(select(jobs))}
+
+
+def test_where_the_gpu_is_lost_the_loop_ends_and_the_job_is_left_as_by_a_death(ledger: Ledger) -> None:
+    stage = _Stage(LOST)
+    with pytest.raises(DeviceLostError):
+        _worker(ledger, stage).run(threading.Event())
+    assert stage.seen == ["1.2.3"]
+    assert _tries(ledger) == {"1.2.3": ("running", 1)}
+    with ledger.write() as connection:
+        assert release_dead(connection, "w", lambda _: False) == 1
+    assert OneByOne(ledger, "next").claim({Step.SCORE}).attempts == 2
+
+
+def test_what_was_done_of_a_batch_before_the_gpu_was_lost_is_written_and_none_is_taken(
+    ledger: Ledger,
+) -> None:
+    worker = _crew_of_three(ledger, _Picky(LOST))
+    arrive(ledger, "d", size=80_000_000)  # by itself, after the others
+    with pytest.raises(DeviceLostError):
+        worker.run_once(and_on=True)
+    assert _tries(ledger) == {"b": ("running", 1), "d": ("ready", 0)}
+
+
+def test_what_else_went_wrong_in_a_batch_is_told_all_the_same(ledger: Ledger) -> None:
+    class Poor(_Stage):
+        def run(self, job: Job) -> Outcome:
+            raise LOST if job.subject == "b" else UndecodableError("no pixels")
+
+    with pytest.raises(DeviceLostError):
+        _crew_of_three(ledger, Poor(LOST)).run_once()
+    assert {subject: state for subject, (state, _) in _tries(ledger).items()} == {
+        "a": "quarantined",
+        "b": "running",
+        "c": "quarantined",
+    }
+
+
+def test_a_batch_that_the_gpu_is_lost_in_is_not_begun_again(ledger: Ledger) -> None:
+    """Each would be decoded in vain; which of them it was shows when each is alone."""
+
+    class Breaking(_Stage):
+        def run_all(self, batch: Sequence[Job]) -> Iterator[Outcome]:
+            yield Outcome("duplicate")
+            raise LOST
+
+    stage = Breaking(Outcome("duplicate"))
+    with pytest.raises(DeviceLostError):
+        _crew_of_three(ledger, stage).run_once()
+    assert not stage.seen
+    assert _tries(ledger) == {"b": ("running", 1), "c": ("running", 1)}
