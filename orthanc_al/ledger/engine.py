@@ -10,8 +10,8 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import cache, cached_property
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +50,8 @@ class Ledger:
         self.url = url
         self._engine = _engine(url)
         self._writing = threading.Lock()
+        self._is_torn = False  # the disk lost a piece of the log: what is behind it counts for nothing yet
+        self._mending = threading.Lock()
         path = make_url(url).database if url.startswith("sqlite") else None
         self._bell = Path(f"{path}-bell") if path else None
         self.precedence = Precedence(Path(f"{path}-order") if path else None)
@@ -115,20 +117,26 @@ class Ledger:
             power cut may take the last of such transactions, never one from before a forced one. A kill takes
             none, but for one of PostgreSQL's own processes (`falls_alone`). On SQLite others see it some
             moments before the disk has it (`sync`).
+
+        Raises
+        ------
+        NotOnDiskError
+            It is committed, and seen by others, but the disk would not have it.
         """
-        with self._turn(), self._engine.connect() as connection:
-            connection.info["immediate"] = True
-            connection.info[PRECEDENCE] = self.precedence
-            connection.info[RINGS] = False
-            with connection.begin():
-                if self._engine.dialect.name != "sqlite":
-                    connection.execute(select(func.pg_advisory_xact_lock(WRITE_LOCK)))
-                    if not forced:
-                        connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
-                yield connection
-            rings = connection.info[RINGS]
-        if forced:
-            self.sync()
+        with ExitStack() as kept:
+            with self._turn(), self._engine.connect() as connection:
+                connection.info["immediate"] = True
+                connection.info[PRECEDENCE] = self.precedence
+                connection.info[RINGS] = False
+                with connection.begin():
+                    log = kept.enter_context(log_file.opened(connection)) if forced else None
+                    if self._engine.dialect.name != "sqlite":
+                        connection.execute(select(func.pg_advisory_xact_lock(WRITE_LOCK)))
+                        if not forced:
+                            connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
+                    yield connection
+                rings = connection.info[RINGS]
+            self._bring_to_disk(log)
         if rings:
             self.ring()
 
@@ -137,18 +145,30 @@ class Ledger:
 
         Raises
         ------
-        OperationalError
+        NotOnDiskError
             The disk would not have it.
         """
         if self.falls_alone:
             return  # there nobody sees what was to be forced before it is
-        if self._log is not None:
-            log_file.sync(self._log)
+        with ExitStack() as kept:
+            with self._engine.connect() as connection:
+                log = kept.enter_context(log_file.opened(connection))
+            self._bring_to_disk(log)
 
-    @cached_property
-    def _log(self) -> Path | None:
-        with self._engine.connect() as connection:
-            return log_file.of(connection)
+    def _bring_to_disk(self, log: int | None) -> None:
+        if log is None:
+            return
+        if not self._is_torn:
+            try:
+                log_file.sync(log)
+            except log_file.NotOnDiskError:
+                self._is_torn = True
+            else:
+                return
+        with self._mending, self._engine.connect() as connection:
+            self._is_torn = True  # whatever another came to meanwhile
+            log_file.move(connection)
+            self._is_torn = False
 
     @contextmanager
     def _turn(self) -> Iterator[None]:

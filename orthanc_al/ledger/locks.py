@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
+from orthanc_al.ledger import log_file
+
 if TYPE_CHECKING:
     from orthanc_al.ledger.precedence import Precedence
 
@@ -19,17 +21,20 @@ WRITE_LOCK: Final = 0x6F7274_68616E63
 writes at a time, since what follows from what was read (a count, a draw, a fold) must not be lost."""
 
 
-def on_connect(raw: Any, _: Any) -> None:
+def on_connect(raw: Any, record: Any) -> None:
     """Set a new connection up: in the write-ahead log, without pysqlite's transactions.
 
     A commit waits for no disk (`orthanc_al.ledger.log_file`). Whoever moves the log into the database syncs
-    it first, so that a power cut takes the end of what was not synced, and no more.
+    it first, so that a power cut takes the end of what was not synced, and no more. Where there can be no log
+    (in memory, say, or by a VFS without shared memory), a commit waits as SQLite has it.
     """
     # pysqlite would open transactions by itself, and late: we do it in `on_begin`.
     raw.isolation_level = None
     raw.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}").close()
     use_write_ahead_log(raw)
-    for pragma in ("synchronous=NORMAL", "foreign_keys=ON"):
+    record.info[log_file.LOG] = log_file.path_of(raw)
+    synchronous = "NORMAL" if record.info[log_file.LOG] else "FULL"
+    for pragma in (f"synchronous={synchronous}", "foreign_keys=ON"):
         raw.execute(f"PRAGMA {pragma}").close()
 
 

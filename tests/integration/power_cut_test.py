@@ -5,11 +5,9 @@ journal's buffers reach the disk (EXT4_IOC_SHUTDOWN without a log flush), then m
 lies about its own cache is not tried by it.
 """
 
-import fcntl
 import multiprocessing
 import os
 import signal
-import struct
 import subprocess
 import zlib
 from collections.abc import Callable, Iterator
@@ -27,46 +25,17 @@ from orthanc_al.ledger.schema import jobs
 from orthanc_al.ledger.waiting import counts, release_dead
 from orthanc_al.pipeline import Step
 from orthanc_al.spool import Spool, part10
+from tests.support.disk import Disk
 
-_SHUTDOWN: Final = 0x8004587D  # EXT4_IOC_SHUTDOWN, _IOR('X', 125, __u32)
-_NO_LOG_FLUSH: Final = 2
 _ORIGIN: Final = Origin("MODALITY", "ORTHANC_AL", "ORTHANC_AL", "ct1", "a" * 32, "dicom")
 _CT: Final = "1.2.840.10008.5.1.4.1.1.2"
 _EXPLICIT: Final = "1.2.840.10008.1.2.1"
 
 
-class _Disk:
-    def __init__(self, folder: Path) -> None:
-        self._image = folder / "disk.ext4"
-        self.mounted = folder / "disk"
-        self.mounted.mkdir()
-        with self._image.open("wb") as file:
-            file.truncate(64 << 20)
-        subprocess.run(["/sbin/mkfs.ext4", "-q", self._image], check=True)
-
-    def mount(self) -> None:
-        subprocess.run(
-            ["mount", "-o", "loop,commit=600", self._image, self.mounted], check=True, capture_output=True
-        )
-
-    def cut_the_power(self) -> None:
-        """Lose what is not on the disk, and come back."""
-        handle = os.open(self.mounted, os.O_RDONLY)
-        try:
-            fcntl.ioctl(handle, _SHUTDOWN, struct.pack("I", _NO_LOG_FLUSH))
-        finally:
-            os.close(handle)
-        self.unmount()
-        self.mount()
-
-    def unmount(self) -> None:
-        subprocess.run(["umount", self.mounted], check=True)
-
-
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[_Disk]:
+def disk(tmp_path: Path) -> Iterator[Disk]:
     try:
-        made = _Disk(tmp_path)
+        made = Disk(tmp_path)
         made.mount()
     except (OSError, subprocess.CalledProcessError) as error:  # no tool for it, or it is not allowed
         pytest.skip(f"a file system of its own can't be mounted here (root and loop devices): {error}")
@@ -94,7 +63,7 @@ def _found(spool: Spool) -> dict[str, bytes]:
     return found
 
 
-def test_what_was_committed_outlives_a_power_cut_and_nothing_else_does(disk: _Disk) -> None:
+def test_what_was_committed_outlives_a_power_cut_and_nothing_else_does(disk: Disk) -> None:
     spool = Spool(disk.mounted / "spool", 0)
     kept = {_store(spool, number): _data(number) for number in range(1, 13)}
     unfinished = spool.open_writer(_CT, "1.2.99", _EXPLICIT, _ORIGIN)
@@ -104,7 +73,7 @@ def test_what_was_committed_outlives_a_power_cut_and_nothing_else_does(disk: _Di
     assert _found(Spool(disk.mounted / "spool", 0)) == kept
 
 
-def test_this_power_cut_takes_what_was_not_made_durable(disk: _Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_this_power_cut_takes_what_was_not_made_durable(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     spool = Spool(disk.mounted / "spool", 0)
     first = _store(spool, 1)
     monkeypatch.setattr(os, "fsync", lambda _: None)
@@ -114,7 +83,7 @@ def test_this_power_cut_takes_what_was_not_made_durable(disk: _Disk, monkeypatch
     assert set(_found(Spool(disk.mounted / "spool", 0))) == {first}
 
 
-def test_a_prepared_file_outlives_a_power_cut_that_takes_its_move(disk: _Disk) -> None:
+def test_a_prepared_file_outlives_a_power_cut_that_takes_its_move(disk: Disk) -> None:
     kept = _stored_by_another(disk)
     disk.cut_the_power()
     after = Spool(disk.mounted / "spool", 0)
@@ -128,7 +97,7 @@ def test_a_prepared_file_outlives_a_power_cut_that_takes_its_move(disk: _Disk) -
     assert _found(Spool(disk.mounted / "spool", 0)) == kept
 
 
-def test_a_seal_whose_bytes_the_cut_took_proves_nothing(disk: _Disk) -> None:
+def test_a_seal_whose_bytes_the_cut_took_proves_nothing(disk: Disk) -> None:
     name, length = _sealed_alone_by_another(disk)
     disk.cut_the_power()
     after = Spool(disk.mounted / "spool", 0)
@@ -142,7 +111,7 @@ def test_a_seal_whose_bytes_the_cut_took_proves_nothing(disk: _Disk) -> None:
 
 @pytest.mark.parametrize("afterwards", [False, True], ids=["forced", "synced afterwards"])
 def test_of_what_the_ledger_was_not_to_force_a_cut_takes_the_end_and_nothing_from_before_what_it_was(
-    disk: _Disk, afterwards: bool
+    disk: Disk, afterwards: bool
 ) -> None:
     last_forced, last = _from_another(disk, _sync_the_ledger_and_die if afterwards else _force_and_die)
     disk.cut_the_power()
@@ -178,7 +147,7 @@ def _write_the_ledger_and_die(folder: Path, there: Connection, *, afterwards: bo
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_what_brings_the_machine_down_at_each_start_is_counted(disk: _Disk) -> None:
+def test_what_brings_the_machine_down_at_each_start_is_counted(disk: Disk) -> None:
     """Else nobody would ever give it up: it would be taken for the first time after each start."""
     for _ in range(2):
         _from_another(disk, _take_a_job_and_die)
@@ -201,7 +170,7 @@ def _take_a_job_and_die(folder: Path, there: Connection) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_no_file_is_gone_whose_work_the_cut_took_back(disk: _Disk) -> None:
+def test_no_file_is_gone_whose_work_the_cut_took_back(disk: Disk) -> None:
     _from_another(disk, _clean_and_die)
     disk.cut_the_power()
     assert list(Spool(disk.mounted / "spool", 0).ids()) == []  # it was cleaned
@@ -233,19 +202,19 @@ def _clean_and_die(folder: Path, there: Connection) -> None:
     clean(ledger, spool, -3600, ["ct1"])
 
 
-def _stored_by_another(disk: _Disk) -> dict[str, bytes]:
+def _stored_by_another(disk: Disk) -> dict[str, bytes]:
     """Have a process store files of the spool and go down without a last word; return what it stored."""
     stored: dict[str, bytes] = {name: _data(number) for name, number in _from_another(disk, _store_and_die)}
     return stored
 
 
-def _sealed_alone_by_another(disk: _Disk) -> tuple[str, int]:
+def _sealed_alone_by_another(disk: Disk) -> tuple[str, int]:
     """Have a process make durable a file's head and length, and go down; return its id and length."""
     [sealed] = _from_another(disk, _seal_and_die)
     return sealed
 
 
-def _from_another(disk: _Disk, work: Callable[[Path, Connection], None]) -> Any:
+def _from_another(disk: Disk, work: Callable[[Path, Connection], None]) -> Any:
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=work, args=(disk.mounted / "spool", there))

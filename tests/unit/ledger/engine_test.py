@@ -1,7 +1,9 @@
 """The ledger is created by `create` alone, backs up online, and says what is wrong with it."""
 
 import errno
+import fcntl
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -97,19 +99,103 @@ def test_nobody_waits_for_the_disk_that_takes_what_another_wrote(
     assert seen == ["b", "b"]
 
 
-def test_what_the_disk_would_not_have_is_told(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_: int) -> None:
-        raise OSError(errno.EIO, "Input/output error")
+def _refused(_: int) -> None:
+    raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(os, "fdatasync", refuse)
-    with (
-        pytest.raises(OperationalError, match="can't be brought to the disk: Input/output error") as told,
-        ledger.write() as connection,
-    ):
+
+def test_what_the_disk_lost_of_the_log_is_moved_into_the_database(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind a piece that is not there nothing of the log counts after a power cut."""
+    monkeypatch.setattr(os, "fdatasync", _refused)
+    with ledger.write() as connection:
         facts.put(connection, "a", "b")
-    assert passing(told.value) is told.value
+    shutil.copy(make_url(ledger.url).database or "", tmp_path / "without its log.sqlite")
+    with closing(Ledger(f"sqlite:///{tmp_path}/without its log.sqlite")) as alone, alone.read() as connection:
+        assert facts.get(connection, "a") == "b"
+
+
+def test_what_the_disk_would_not_have_is_told_until_it_has_it(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved: list[Connection] = []
+
+    def not_moved(connection: Connection) -> None:
+        moved.append(connection)
+        raise log_file.NotOnDiskError("Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fdatasync", _refused)
+        patched.setattr(log_file, "move", not_moved)
+        told = _told_by(ledger, "b")
+        assert "can't be brought to the disk: Input/output error" in str(told)
+        assert passing(told) is told
+        patched.undo()
+        patched.setattr(log_file, "move", not_moved)
+        _told_by(ledger, "c")  # the disk writes again, but what it lost is still lost
+        with ledger.write(forced=False) as connection:
+            assert facts.get(connection, "a") == "c"
+    synced = _synced(monkeypatch)
+    for _ in range(2):
+        with ledger.write() as connection:
+            facts.put(connection, "a", "d")
+    assert len(moved) == 2
+    assert len(synced) == 1  # the second: the first moved all
+
+
+def _told_by(ledger: Ledger, value: str) -> log_file.NotOnDiskError:
+    with pytest.raises(log_file.NotOnDiskError) as told, ledger.write() as connection:
+        facts.put(connection, "a", value)
+    return told.value
+
+
+def test_a_log_that_somebody_reads_can_not_be_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "BUSY_SECONDS", 0)
+    url = f"sqlite:///{tmp_path}/l.sqlite"
+    with closing(Ledger.create(url)) as ledger, closing(Ledger.open(url)) as other:
+        with other.read() as reading:
+            facts.get(reading, "a")
+            monkeypatch.setattr(os, "fdatasync", _refused)
+            assert "somebody reads" in str(_told_by(ledger, "b"))
+        ledger.sync()
+
+
+def test_a_log_that_can_not_be_opened_is_told_before_anything_is_written(ledger: Ledger) -> None:
+    with ledger.read() as connection:
+        path = connection.info[log_file.LOG]
+        connection.info[log_file.LOG] = "/nowhere"
+    with pytest.raises(log_file.NotOnDiskError, match="No such file"), ledger.write():
+        pytest.fail("it was begun")
     with ledger.write(forced=False) as connection:
-        facts.put(connection, "a", "c")
+        connection.info[log_file.LOG] = path
+
+
+def test_the_log_is_open_before_anything_is_written(ledger: Ledger) -> None:
+    """The system tells who opens it later nothing of what was lost, if another was told."""
+    log = Path(f"{make_url(ledger.url).database}-wal").resolve()
+
+    def read_only() -> int:
+        there = [int(one.name) for one in Path("/proc/self/fd").iterdir() if one.resolve() == log]
+        return sum(fcntl.fcntl(one, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY for one in there)
+
+    with ledger.write(forced=False):
+        before = read_only()
+    with ledger.write():
+        assert read_only() == before + 1
+    assert read_only() == before
+
+
+def test_a_ledger_that_can_have_no_log_waits_with_each_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = _synced(monkeypatch)
+    url = f"sqlite:///file:{tmp_path}/l.sqlite?vfs=unix-dotfile&uri=true"
+    with closing(Ledger(url)) as ledger:
+        with ledger.write() as connection:
+            connection.exec_driver_sql("CREATE TABLE one (two)")
+            assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL
+        ledger.sync()
+    assert synced == []
 
 
 def test_a_ledger_in_memory_has_no_log(monkeypatch: pytest.MonkeyPatch) -> None:
