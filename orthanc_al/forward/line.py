@@ -154,7 +154,7 @@ class Line:
             found = deliveries.due(connection, self._peer.name, now(), limit)
         self._looked_at = time.monotonic()
         self._maybe_more = len(found) == limit
-        ours = [one for one in found if one.own]
+        ours = [one for one in found if one.own and one.id not in held]
         self._backlog.put([one for one in found if not one.own], held)
         if ours:
             # What was seen may go with the power, and be made anew with other bytes: the disk has it first.

@@ -7,7 +7,8 @@ its jobs.
 """
 
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Final
@@ -19,10 +20,13 @@ from orthanc_al.ledger.batches import beside, films_in_time
 from orthanc_al.ledger.due import first_due
 from orthanc_al.ledger.effects import Effect, write_each
 from orthanc_al.ledger.engine import Ledger
+from orthanc_al.ledger.log_file import NotOnDiskError
 from orthanc_al.ledger.schema import jobs
 from orthanc_al.ledger.waiting import backoff, enqueue_all, put_back
-from orthanc_al.observe import Clock, now
+from orthanc_al.observe import Clock, logger, now
 from orthanc_al.pipeline import KEEP_PLACE, REPEATABLE, Step, successors
+
+_log = logger("work")
 
 MAX_ATTEMPTS: Final = 8
 MAX_DEATHS: Final = 20  # tries that ended with their process: who killed it is not known, so more of them
@@ -142,7 +146,7 @@ class WorkQueue:
             if first_due(connection, steps, self._clock()) is None:
                 return []
         # Who is gone with the power holds nothing.
-        with self._ledger.write(forced=self._counts_surely()) as connection:
+        with self._writing(forced=self._counts_surely()) as connection:
             return self._take(connection, steps)
 
     def _take(self, connection: Connection, steps: Collection[Step]) -> list[Job]:
@@ -195,7 +199,7 @@ class WorkQueue:
         took = monotonic() - self._taken_at  # the wait for the ledger is none of it: more at once spare it
         repeatable = {job.step for job, _ in done} <= REPEATABLE
         forced = not repeatable or bool(then and self._counts_surely())
-        with self._ledger.write(forced=forced) as connection:
+        with self._writing(forced=forced) as connection:
             held = self._held_among(connection, [*(job for job, _ in done), *left])
             unbegun = [(job.id, job.step, job.subject, held.pop(job.id)) for job in left if job.id in held]
             follows: dict[int, dict[tuple[Step, str], float]] = {}
@@ -222,6 +226,19 @@ class WorkQueue:
                 self._at_once = films_in_time(len(done), took)
             following = self._take(connection, then) if then and not refused else []
         return Finished(following, refused)
+
+    @contextmanager
+    def _writing(self, *, forced: bool = True) -> Iterator[Connection]:
+        """Write as `Ledger.write` does; what the disk would not have is written all the same.
+
+        It is seen, and done again should the power take it. Who took it for not written would tell the queue
+        of jobs that have ended, and not know of those that it has just taken.
+        """
+        try:
+            with self._ledger.write(forced=forced) as connection:
+                yield connection
+        except NotOnDiskError as error:
+            _log.error("queue_not_on_disk", error=str(error.orig))
 
     def _counts_surely(self) -> bool:
         """Whether the tries of jobs that are taken now are to outlive a power cut."""
@@ -254,7 +271,7 @@ class WorkQueue:
         """
         final = not (retryable or passes) or (not passes and job.attempts >= MAX_ATTEMPTS)
         delay = _PASSING_WAIT * random.uniform(0.5, 1.0) if passes else backoff(job.attempts)  # noqa: S311
-        with self._ledger.write() as connection:
+        with self._writing() as connection:
             if not final and self._waiting_twin(connection, job):
                 # The same work was asked for again meanwhile: that row does it.
                 connection.execute(delete(jobs).where(self._ours([job])))

@@ -72,6 +72,8 @@ class MirrorStage:
             # had none would fall out of the order, and so be read at another time than it should.
             told = study.state is StudyState.SCORED and reports.may_leave(connection, job.subject)
             wanted = labels_of(connection, job.subject) if told else set()
+        # Else the power might take back that it was no blind case, after its tier was shown.
+        self._ledger.sync()
         orthanc_id = self._orthanc.find_study(job.subject)
         if orthanc_id is None:
             raise OrthancError(

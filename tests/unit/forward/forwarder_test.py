@@ -144,6 +144,25 @@ def test_an_object_of_ours_goes_out_when_the_disk_has_its_row_and_holds_no_image
         one.lanes[0].channel.close()
 
 
+def test_an_object_of_ours_that_is_in_hand_is_not_brought_to_the_disk_again(
+    ledger: Ledger, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is found with each look until its answer is written; images wait for the look meanwhile."""
+    put_instance(ledger, spool, "1.2.3", origin="own")
+    with Scp([(CT, [EXPLICIT])]).running() as scp:
+        one = Line(ledger, spool, scp.peer(), "US", threading.Event())
+        synced: list[Ledger] = []
+
+        def sync(ledger: Ledger) -> None:
+            synced.append(ledger)
+
+        monkeypatch.setattr(Ledger, "sync", sync)
+        for _ in range(3):
+            one.wake()
+            one.look_once()
+        assert synced == [ledger]
+
+
 def _send_all(one: Line) -> None:
     while one.lanes[0].turn():
         pass

@@ -9,7 +9,8 @@ from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
 from orthanc_al.errors import DeviceLostError, OrthancError, UndecodableError
-from orthanc_al.ledger import Job, Ledger, Outcome, Worker, WorkQueue, enqueue
+from orthanc_al.ledger import Job, Ledger, Outcome, Worker, WorkQueue, enqueue, log_file
+from orthanc_al.ledger.log_file import NotOnDiskError
 from orthanc_al.ledger.schema import jobs
 from orthanc_al.ledger.waiting import counts, release_dead
 from orthanc_al.pipeline import SCORING_STEPS, Step
@@ -336,6 +337,27 @@ def test_the_loop_ends_when_told_to(ledger: Ledger) -> None:
     stage = Stops(Outcome("superseded"))
     _worker(ledger, stage).run(stop)
     assert stage.seen == ["1.2.3"]
+
+
+def test_jobs_that_are_taken_while_the_disk_refuses_are_not_left_to_the_end_of_their_lease(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written is seen, whatever the disk says: the ends of jobs, and that others were taken."""
+
+    def refuse(_: object) -> None:
+        raise NotOnDiskError("Input/output error")
+
+    stage = _Stage(Outcome("ineligible"))
+    worker = _worker(ledger, stage)
+    with ledger.write() as connection:
+        enqueue(connection, Step.SCORE, "1.2.4", 1.0)
+    monkeypatch.setattr(log_file, "sync", refuse)
+    monkeypatch.setattr(log_file, "move", refuse)
+    assert worker.run_once(and_on=True)
+    assert worker.run_once(and_on=True)
+    assert not worker.run_once(and_on=True)
+    assert stage.seen == ["1.2.3", "1.2.4"]
+    assert _counts(ledger) == {("mirror", "ready"): 2}
 
 
 # --- the GPU is lost to the process -----------------------------------------------------------------------

@@ -10,6 +10,7 @@ import pytest
 from orthanc_al.domain import Tier
 from orthanc_al.errors import OrthancError
 from orthanc_al.ledger import Ledger, Outcome, studies
+from orthanc_al.ledger.log_file import NotOnDiskError
 from orthanc_al.orthanc import Capabilities
 from orthanc_al.pipeline import Step
 from orthanc_al.report.mirror import LABELS, MirrorStage
@@ -126,3 +127,18 @@ def test_a_study_that_orthanc_does_not_have_yet_is_tried_again(room: ReadingRoom
     with pytest.raises(OrthancError, match=UID) as raised:
         _mirror(room, Shelf(known=False))
     assert raised.value.retryable
+
+
+def test_nothing_is_written_of_what_the_power_may_take_back(
+    room: ReadingRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It could be drawn for the audit then, and its tier would have been seen."""
+    shelf = Shelf()
+
+    def refuse(_: Ledger) -> None:
+        raise NotOnDiskError("Input/output error")
+
+    monkeypatch.setattr(Ledger, "sync", refuse)
+    with pytest.raises(NotOnDiskError):
+        _mirror(room, shelf)
+    assert shelf == Shelf()
