@@ -160,7 +160,12 @@ def lost(monkeypatch: pytest.MonkeyPatch) -> Context:
 
 
 def _work(gateway: _Gateway, stop: threading.Event, detail: dict[str, Any]) -> None:
-    worker._do_shifts(gateway.settings, gateway.ledger, stop, detail)
+    over = threading.Timer(30.0, stop.set)  # one that never ends fails its test, and no other
+    over.start()
+    try:
+        worker._do_shifts(gateway.settings, gateway.ledger, stop, detail)
+    finally:
+        over.cancel()
 
 
 @pytest.mark.usefixtures("lost")

@@ -371,9 +371,16 @@ def _tries(ledger: Ledger) -> dict[str, tuple[str, int]]:
 
 
 def test_where_the_gpu_is_lost_the_loop_ends_and_the_job_is_left_as_by_a_death(ledger: Ledger) -> None:
-    stage = _Stage(LOST)
+    stop = threading.Event()
+
+    class Stops(_Stage):
+        def run(self, job: Job) -> Outcome:
+            stop.set()  # a loop that went on would end without a word
+            return super().run(job)
+
+    stage = Stops(LOST)
     with pytest.raises(DeviceLostError):
-        _worker(ledger, stage).run(threading.Event())
+        _worker(ledger, stage).run(stop)
     assert stage.seen == ["1.2.3"]
     assert _tries(ledger) == {"1.2.3": ("running", 1)}
     with ledger.write() as connection:
