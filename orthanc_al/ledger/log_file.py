@@ -18,6 +18,8 @@ from sqlalchemy.exc import OperationalError
 
 LOG: Final = "log"  # in a connection's info: the log's path, where there is one
 
+_PATIENCE: Final = 2000  # milliseconds for those who read: nobody can write meanwhile
+
 
 class NotOnDiskError(OperationalError):
     """What was committed, and is seen by all, may go with the power: the disk would not have it."""
@@ -91,6 +93,8 @@ def move(connection: Connection) -> None:
     """
     raw: Any = connection.connection.driver_connection
     checkpoint = "PRAGMA wal_checkpoint(RESTART)"
+    [patience] = raw.execute("PRAGMA busy_timeout").fetchone()
+    raw.execute(f"PRAGMA busy_timeout={_PATIENCE}").close()
     try:
         try:
             [busy, *_] = raw.execute(checkpoint).fetchone()
@@ -98,6 +102,8 @@ def move(connection: Connection) -> None:
             [busy, *_] = raw.execute(checkpoint).fetchone()
     except sqlite3.OperationalError as error:
         raise NotOnDiskError(str(error), error) from error
+    finally:
+        raw.execute(f"PRAGMA busy_timeout={patience}").close()
     if busy:
         raise NotOnDiskError("somebody reads for long")
 

@@ -150,7 +150,7 @@ def _told_by(ledger: Ledger, value: str) -> log_file.NotOnDiskError:
 
 
 def test_a_log_that_somebody_reads_can_not_be_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(locks, "BUSY_SECONDS", 0)
+    monkeypatch.setattr(log_file, "_PATIENCE", 0)
     url = f"sqlite:///{tmp_path}/l.sqlite"
     with closing(Ledger.create(url)) as ledger, closing(Ledger.open(url)) as other:
         with other.read() as reading:
