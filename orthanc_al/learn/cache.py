@@ -21,6 +21,7 @@ from orthanc_al.ledger import Ledger, models, training_cache
 from orthanc_al.ledger.training_cache import WantedInput
 from orthanc_al.observe import Clock, logger, now
 from orthanc_al.spool import Spool
+from orthanc_al.spool.disk import fsync_folder
 
 _log = logger("learn")
 
@@ -77,13 +78,15 @@ class InputKeeper:
             return 0
         found = [(image, inputs[image.frame]) for image in images if image.frame in inputs]
         written = [(image, self._write(image, one)) for image, one in found]
+        if written:
+            fsync_folder(self._folder)  # the spool's file is removed next, which may be of another disk
         with self._ledger.write() as connection:
             for image, file in written:
                 training_cache.add(connection, image, file, f"{spec.name} {spec.version}", self._clock())
         return len(written)
 
     def _write(self, image: WantedInput, one: ModelInput) -> str:
-        """Write float16 pixels, shape (1, size, size), durably; return the file's name."""
+        """Write float16 pixels, shape (1, size, size), durably but for the name; return that."""
         key = f"{image.study_instance_uid}|{image.instance_id}|{image.frame}"
         name = f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npy"
         self._folder.mkdir(parents=True, exist_ok=True)

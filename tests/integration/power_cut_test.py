@@ -15,17 +15,23 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pytest
 from sqlalchemy import select
 
 from orthanc_al.domain import Origin
 from orthanc_al.forward import clean
-from orthanc_al.ledger import Ledger, Outcome, WorkQueue, enqueue, facts, instances
-from orthanc_al.ledger.schema import jobs
+from orthanc_al.learn import InputKeeper
+from orthanc_al.ledger import Ledger, Outcome, WorkQueue, enqueue, facts, instances, models
+from orthanc_al.ledger.schema import jobs, predictions
 from orthanc_al.ledger.waiting import counts, release_dead
 from orthanc_al.pipeline import Step
 from orthanc_al.spool import Spool, part10
 from tests.support.disk import Disk
+from tests.support.learning_ledger import put_prediction, put_read, put_study
+from tests.support.radiographs import wrap
+from tests.support.tiny_package import tiny_package
+from tests.support.wire import part10_body, put_instance
 
 _ORIGIN: Final = Origin("MODALITY", "ORTHANC_AL", "ORTHANC_AL", "ct1", "a" * 32, "dicom")
 _CT: Final = "1.2.840.10008.5.1.4.1.1.2"
@@ -247,3 +253,25 @@ def _seal_and_die(folder: Path, there: Connection) -> None:
     os.fsync(writer._file)
     there.send([(writer.instance_id, len(head) + len(_data(5)))])
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_the_inputs_that_learning_may_want_outlive_a_power_cut(
+    disk: Disk, ledger: Ledger, tmp_path: Path
+) -> None:
+    """The spool lets go of the files that they were made from: they are on the disk by their names."""
+    package = tiny_package(tmp_path / "package", name="cxr")
+    spool = Spool(tmp_path / "spool", 0)
+    film = tmp_path / "film.dcm"
+    wrap(np.zeros((64, 48), np.uint8), 1).save_as(film, enforce_file_format=True)
+    instance = put_instance(ledger, spool, "1.1.1", data=part10_body(film))
+    with ledger.write() as connection:
+        models.install(connection, package.ref, package.folder)
+        put_study(connection, "1.1")
+        put_prediction(connection, "1.1", 0.0)
+        connection.execute(predictions.update().values(instance_id=instance.id, model_name="cxr"))
+        put_read(connection, "1.1", present=True)
+    training = disk.mounted / "training"
+    assert InputKeeper(ledger, spool, training).keep() == 1
+    [kept] = training.iterdir()
+    disk.cut_the_power()
+    assert np.load(kept).shape == (1, 32, 32)
