@@ -37,29 +37,30 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
         subprocess.run(["mount", "-t", "tmpfs", "-o", size, "none", memory], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError) as error:
         pytest.skip(f"nothing can be mounted here (root): {error}")
+    made = None
     try:
         made = Disk(memory)
         made.image.write_bytes(made.image.read_bytes())  # memory for all of it
         made.mount()
         _write_block_by_block(made)
-        yield made
-        made.unmount()
-    except subprocess.CalledProcessError as error:
-        pytest.skip(f"a file system of its own can't be mounted here (loop devices): {error}")
-    finally:
-        subprocess.run(["umount", memory], check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        _leave(memory, made)
+        pytest.skip(f"a file system of its own can't be had here (loop devices): {error}")
+    yield made
+    _leave(memory, made)
+
+
+def _leave(memory: Path, disk: Disk | None) -> None:
+    if disk is not None and disk.mounted.is_mount():
+        disk.unmount()
+    subprocess.run(["umount", memory], check=True)
 
 
 def _write_block_by_block(disk: Disk) -> None:
     """Have no request reach into a hole with its end alone: a loop device says that it was written."""
-    [device] = [
-        line.split()[0] for line in Path("/proc/mounts").read_text().splitlines() if _is_of(line, disk)
-    ]
+    mounts = (line.split()[:2] for line in Path("/proc/mounts").read_text().splitlines())
+    [device] = [device for device, folder in mounts if folder == str(disk.mounted)]
     (Path("/sys/block") / Path(device).name / "queue" / "max_sectors_kb").write_text(str(BLOCK // 1024))
-
-
-def _is_of(line: str, disk: Disk) -> bool:
-    return line.split()[1] == str(disk.mounted)
 
 
 def _make_holes(disk: Disk, log: Path) -> None:
