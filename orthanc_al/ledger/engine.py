@@ -165,6 +165,22 @@ class Ledger:
                 self._is_torn = True
             else:
                 return
+        self._move_log()
+
+    def mend(self) -> None:
+        """Try again to have on the disk what it would not have before; where all is well nothing is done.
+
+        For now and then: others who write know nothing of a hole that this process found.
+
+        Raises
+        ------
+        NotOnDiskError
+            The disk would still not have it.
+        """
+        if self._is_torn:
+            self._move_log()
+
+    def _move_log(self) -> None:
         with self._mending, self._engine.connect() as connection:
             self._is_torn = True  # whatever another came to meanwhile
             log_file.move(connection)

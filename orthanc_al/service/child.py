@@ -87,6 +87,7 @@ def _heartbeat(ledger: Ledger, role: str, detail: dict[str, Any]) -> Iterator[No
             try:
                 with ledger.write(forced=False) as connection:
                     processes.report_alive(connection, role, os.getpid(), started, dict(detail))
+                ledger.mend()
             except SQLAlchemyError as error:
                 _log.warning("heartbeat_failed", role=role, error=str(error))
             if ended:

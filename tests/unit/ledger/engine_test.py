@@ -135,12 +135,37 @@ def test_what_the_disk_would_not_have_is_told_until_it_has_it(
         _told_by(ledger, "c")  # the disk writes again, but what it lost is still lost
         with ledger.write(forced=False) as connection:
             assert facts.get(connection, "a") == "c"
+        with pytest.raises(log_file.NotOnDiskError):
+            ledger.mend()
     synced = _synced(monkeypatch)
     for _ in range(2):
         with ledger.write() as connection:
             facts.put(connection, "a", "d")
-    assert len(moved) == 2
+    assert len(moved) == 3
     assert len(synced) == 1  # the second: the first moved all
+
+
+def test_what_the_disk_would_not_have_is_tried_again_by_itself(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others write behind the hole, and know nothing of it."""
+    moved: list[Connection] = []
+    real = log_file.move
+
+    def move(connection: Connection) -> None:
+        moved.append(connection)
+        if len(moved) == 1:
+            raise log_file.NotOnDiskError("Input/output error")
+        real(connection)
+
+    monkeypatch.setattr(os, "fdatasync", _refused)
+    monkeypatch.setattr(log_file, "move", move)
+    ledger.mend()
+    assert not moved
+    _told_by(ledger, "b")
+    for _ in range(2):
+        ledger.mend()
+    assert len(moved) == 2
 
 
 def _told_by(ledger: Ledger, value: str) -> log_file.NotOnDiskError:
