@@ -4,8 +4,9 @@ Stages meet here and nowhere else. A module a subject; each function takes the c
 transaction, so that what belongs together commits together.
 """
 
-from orthanc_al.ledger.engine import Ledger, upsert
+from orthanc_al.ledger.engine import Ledger
 from orthanc_al.ledger.queue import Job, Outcome, WorkQueue
+from orthanc_al.ledger.upserts import upsert
 from orthanc_al.ledger.waiting import enqueue
 from orthanc_al.ledger.work import Stage, Worker
 

@@ -5,8 +5,8 @@ from typing import Any, Final, Literal
 
 from sqlalchemy import Connection, select, update
 
-from orthanc_al.ledger.engine import upsert
 from orthanc_al.ledger.schema import associations, instances, refusals
+from orthanc_al.ledger.upserts import upsert
 from orthanc_al.observe import now
 
 Ended = Literal["released", "aborted", "lost"]

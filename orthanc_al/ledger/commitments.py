@@ -7,8 +7,9 @@ from typing import Final
 from sqlalchemy import Connection, insert, select, update
 
 from orthanc_al.ledger.deliveries import DeliveryState
-from orthanc_al.ledger.engine import RINGS, upsert
+from orthanc_al.ledger.engine import RINGS
 from orthanc_al.ledger.schema import commitment_items, commitments, deliveries, instances
+from orthanc_al.ledger.upserts import upsert
 from orthanc_al.observe import now
 
 ASKED, OPEN, DONE = "asked", "open", "done"

@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import Connection, select, update
 
 from orthanc_al.errors import LedgerError
-from orthanc_al.ledger.engine import upsert
 from orthanc_al.ledger.schema import datasets
+from orthanc_al.ledger.upserts import upsert
 
 
 def add(connection: Connection, digest: str, content: dict[str, Any], at: float) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlalchemy import Connection, select, update
 
-from orthanc_al.ledger.engine import upsert
 from orthanc_al.ledger.schema import destinations
+from orthanc_al.ledger.upserts import upsert
 from orthanc_al.observe import now
 
 

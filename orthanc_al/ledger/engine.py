@@ -9,32 +9,26 @@ import re
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, func, inspect, make_url, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Engine, create_engine, event, func, inspect, make_url, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as WaitedTooLong
 from sqlalchemy.pool import QueuePool
 
 from orthanc_al.errors import LedgerError
+from orthanc_al.ledger import doorbell, log_file, upgrade
+from orthanc_al.ledger.doorbell import Doorbell
 from orthanc_al.ledger.locks import BUSY_SECONDS, PRECEDENCE, WRITE_LOCK, on_begin, on_connect
 from orthanc_al.ledger.precedence import Precedence
 from orthanc_al.ledger.trouble import without_row
 
-if TYPE_CHECKING:
-    from alembic.config import Config
-from orthanc_al.ledger import doorbell, log_file
-from orthanc_al.ledger.doorbell import Doorbell
-
 RINGS = "rings_the_bell"  # what a transaction puts into its connection's info where it writes deliveries
 
 _POLL_SECONDS = 0.02
-_MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 class Ledger:
@@ -70,7 +64,7 @@ class Ledger:
             if url.startswith("sqlite") and path and not Path(path).exists():
                 raise LedgerError(f"There is no ledger at {path}; `orthanc-al migrate` or `serve` makes it.")
             ledger = cls(url)
-            found, wanted = ledger.revision(), _head()
+            found, wanted = ledger.revision(), upgrade.head()
         if found != wanted:
             ledger.close()
             raise LedgerError(
@@ -95,7 +89,7 @@ class Ledger:
             path = make_url(url).database
             if url.startswith("sqlite") and path:
                 Path(path).parent.mkdir(parents=True, exist_ok=True)
-            _upgrade(url)
+            upgrade.upgrade(url)
         return cls.open(url)
 
     @property
@@ -266,42 +260,6 @@ class Ledger:
         self.precedence.close()
 
 
-def upsert(
-    connection: Connection,
-    table: Table,
-    values: dict[str, Any] | Sequence[dict[str, Any]],
-    keys: Sequence[str],
-    update: Sequence[str] = (),
-    *,
-    where: Any = None,
-    lower: str | None = None,
-) -> int:
-    """Insert rows; where ``keys`` exist already, set the columns ``update`` (none: leave the row).
-
-    ``where`` is the condition of a partial unique index, as text; ``lower`` a column by whose lower value
-    alone a row is updated. Returns the number of rows written.
-    """
-    statement = _upsert(connection.dialect.name, table, tuple(keys), tuple(update), where, lower)
-    # PostgreSQL returns the new row's key, after whose reading the driver does not count any more.
-    return int(connection.execute(statement, values, execution_options={"preserve_rowcount": True}).rowcount)
-
-
-@cache
-def _upsert(
-    dialect: str, table: Table, keys: tuple[str, ...], update: tuple[str, ...], where: Any, lower: str | None
-) -> Any:
-    """Return the statement of `upsert`: to make it takes several times as long as to run it."""
-    statement: Any = (sqlite if dialect == "sqlite" else postgresql).insert(table)
-    if not update:
-        return statement.on_conflict_do_nothing(index_elements=list(keys), index_where=where)
-    return statement.on_conflict_do_update(
-        index_elements=list(keys),
-        index_where=where,
-        set_={name: statement.excluded[name] for name in update},
-        where=None if lower is None else table.c[lower] > statement.excluded[lower],
-    )
-
-
 def _engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
         engine = create_engine(url, pool_pre_ping=True, hide_parameters=True)  # they name patients
@@ -320,28 +278,6 @@ def _engine(url: str) -> Engine:
     return engine
 
 
-def _upgrade(url: str) -> None:
-    """Bring the schema up to date; Alembic is for this alone, so that only who does it loads it."""
-    from alembic import command  # noqa: PLC0415
-    from alembic.util import CommandError  # noqa: PLC0415
-
-    try:
-        command.upgrade(_config(url), "head")
-    except CommandError as error:  # it does not know the schema that it finds
-        raise LedgerError(
-            f"A newer program wrote this ledger ({error}): install that version, or restore a backup."
-        ) from error
-
-
-def _config(url: str) -> "Config":
-    from alembic.config import Config  # noqa: PLC0415
-
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
-    config.attributes["url"] = url
-    return config
-
-
 @contextmanager
 def _told(url: str) -> Iterator[None]:
     """Turn what goes wrong with the ledger as a whole into one text for the user."""
@@ -351,9 +287,3 @@ def _told(url: str) -> Iterator[None]:
         shown = re.sub(r"//[^/@]*@", "//", url)  # without user and password
         cause = getattr(error, "orig", None) or error
         raise LedgerError(f"The ledger at {shown} can't be opened: {cause}") from error
-
-
-@cache
-def _head() -> str:
-    """Return the revision that this program's migrations lead to: they are numbered, one after the other."""
-    return max(path.name[:4] for path in _MIGRATIONS.glob("versions/[0-9]*.py"))

@@ -5,8 +5,8 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, func, select, update
 
-from orthanc_al.ledger.engine import upsert
 from orthanc_al.ledger.schema import instances, procedure_steps, source_counts, studies
+from orthanc_al.ledger.upserts import upsert
 from orthanc_al.ledger.waiting import enqueue
 from orthanc_al.observe import now
 from orthanc_al.pipeline import Step

@@ -5,8 +5,8 @@ from typing import Final
 
 from sqlalchemy import Connection, bindparam, select
 
-from orthanc_al.ledger.engine import upsert
 from orthanc_al.ledger.schema import facts
+from orthanc_al.ledger.upserts import upsert
 
 PAUSED: Final = "scoring_paused"
 CURSOR: Final = "orthanc_changes_cursor"

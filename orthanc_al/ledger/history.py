@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, select
 
-from orthanc_al.ledger.engine import upsert
 from orthanc_al.ledger.predictions import pack, unpack
 from orthanc_al.ledger.schema import history_embeddings
+from orthanc_al.ledger.upserts import upsert
 
 
 @dataclass(frozen=True, slots=True)

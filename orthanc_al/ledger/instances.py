@@ -7,8 +7,9 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, Row, Select, bindparam, func, select, update
 
 from orthanc_al.domain import Instance, Origin, OriginKind
-from orthanc_al.ledger.engine import RINGS, upsert
+from orthanc_al.ledger.engine import RINGS
 from orthanc_al.ledger.schema import deliveries, instances, reports
+from orthanc_al.ledger.upserts import upsert
 from orthanc_al.ledger.waiting import enqueue_all
 from orthanc_al.observe import now
 from orthanc_al.pipeline import Step

@@ -10,7 +10,6 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, and_, insert, sele
 
 from orthanc_al.domain import Attributes, ReadValue
 from orthanc_al.ledger import history
-from orthanc_al.ledger.engine import upsert
 from orthanc_al.ledger.predictions import unpack
 from orthanc_al.ledger.schema import (
     change_records as records,
@@ -23,6 +22,7 @@ from orthanc_al.ledger.schema import (
     studies,
 )
 from orthanc_al.ledger.selections import AUDIT
+from orthanc_al.ledger.upserts import upsert
 
 
 @dataclass(frozen=True, slots=True)

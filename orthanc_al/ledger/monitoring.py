@@ -14,9 +14,9 @@ from sqlalchemy import Connection, and_, exists, func, select
 
 from orthanc_al.domain import Attributes, ReadValue
 from orthanc_al.ledger.curtain import AUDIT
-from orthanc_al.ledger.engine import upsert
 from orthanc_al.ledger.predictions import unpack
 from orthanc_al.ledger.schema import monitor_points, predictions, reads, selections, studies
+from orthanc_al.ledger.upserts import upsert
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, RowMapping, delete, insert, select, update
 
-from orthanc_al.ledger.engine import upsert
 from orthanc_al.ledger.schema import patient_aliases, patient_folds, studies, training_cache
+from orthanc_al.ledger.upserts import upsert
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from sqlalchemy import Connection, RowMapping, Table, bindparam, delete, func, s
 
 from orthanc_al.domain import ImageScore, ModelRef, Prediction, Region, Tier
 from orthanc_al.domain.geometry import SlicePlace
-from orthanc_al.ledger.engine import upsert
 from orthanc_al.ledger.schema import image_scores, predictions
+from orthanc_al.ledger.upserts import upsert
 
 _FLOAT = np.dtype("<f4")
 

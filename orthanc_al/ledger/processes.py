@@ -4,8 +4,8 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, select, update
 
-from orthanc_al.ledger.engine import upsert
 from orthanc_al.ledger.schema import processes
+from orthanc_al.ledger.upserts import upsert
 from orthanc_al.observe import now
 
 SILENT_SECONDS: Final = 30.0

@@ -13,9 +13,9 @@ from orthanc_al.domain import ConfirmedRead, ReadSource, ReadValue, StudyState
 from orthanc_al.domain.precedence import Claim, ReadState, settle
 from orthanc_al.ledger import selections, studies, trail
 from orthanc_al.ledger.curtain import lifted
-from orthanc_al.ledger.engine import upsert
 from orthanc_al.ledger.schema import audit_trail, reads
 from orthanc_al.ledger.schema import studies as study_table
+from orthanc_al.ledger.upserts import upsert
 
 _FINISHED: Final = "study_finished"
 _TAKEN_BACK: Final = "study_finish_taken_back"

@@ -7,8 +7,8 @@ from typing import Final, Literal
 from sqlalchemy import Connection, bindparam, func, select, update
 
 from orthanc_al.ledger.curtain import lifted
-from orthanc_al.ledger.engine import upsert
 from orthanc_al.ledger.schema import models, reads, reports, studies
+from orthanc_al.ledger.upserts import upsert
 
 Kind = Literal["sr", "kos", "read", "picture"]
 

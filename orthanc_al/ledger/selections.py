@@ -9,8 +9,8 @@ from typing import Final
 from sqlalchemy import Connection, Integer, bindparam, func, select, update
 
 from orthanc_al.domain import StudyState, Tier
-from orthanc_al.ledger.engine import upsert
 from orthanc_al.ledger.schema import reads, selections, studies
+from orthanc_al.ledger.upserts import upsert
 
 AUDIT: Final = "audit"
 QUERY: Final = "query"

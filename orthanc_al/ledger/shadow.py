@@ -12,9 +12,9 @@ from sqlalchemy import Connection, func, select
 
 from orthanc_al.errors import ModelError
 from orthanc_al.ledger import curtain, models
-from orthanc_al.ledger.engine import upsert
 from orthanc_al.ledger.models import RegisteredModel
 from orthanc_al.ledger.schema import shadow_scores
+from orthanc_al.ledger.upserts import upsert
 from orthanc_al.methods.agreement import Agreement, agreement
 
 _HOUR: Final = 3600.0

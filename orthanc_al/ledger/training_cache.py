@@ -7,7 +7,6 @@ from typing import Any, Final
 from sqlalchemy import Connection, delete, func, select, update
 
 from orthanc_al.ledger import datasets, patients
-from orthanc_al.ledger.engine import upsert
 from orthanc_al.ledger.schema import (
     history_embeddings,
     image_scores,
@@ -20,6 +19,7 @@ from orthanc_al.ledger.schema import (
     studies,
     training_cache,
 )
+from orthanc_al.ledger.upserts import upsert
 
 _FORGOTTEN: Final = "forgotten"
 

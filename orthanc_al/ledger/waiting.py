@@ -6,8 +6,8 @@ from typing import Final
 
 from sqlalchemy import Connection, bindparam, delete, exists, func, select, text, update
 
-from orthanc_al.ledger.engine import upsert
 from orthanc_al.ledger.schema import instances, jobs
+from orthanc_al.ledger.upserts import upsert
 from orthanc_al.observe import now
 from orthanc_al.pipeline import Step
 

@@ -8,8 +8,8 @@ from typing import Final, Literal
 from sqlalchemy import Connection, select
 
 from orthanc_al.ledger import facts
-from orthanc_al.ledger.engine import upsert
 from orthanc_al.ledger.schema import instances, orthanc_instances
+from orthanc_al.ledger.upserts import upsert
 from orthanc_al.observe import now
 
 State = Literal["taken", "ours", "before", "failed"]

@@ -10,7 +10,7 @@ from pathlib import Path
 from alembic import command
 from alembic.script import ScriptDirectory
 
-from orthanc_al.ledger import Ledger, engine
+from orthanc_al.ledger import Ledger, upgrade
 
 
 def main(message: str) -> int:
@@ -21,7 +21,7 @@ def main(message: str) -> int:
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{Path(folder) / 'ledger.sqlite'}"
         Ledger.create(url).close()
-        config = engine._config(url)
+        config = upgrade.config(url)
         number = len(list(ScriptDirectory.from_config(config).walk_revisions())) + 1
         made = command.revision(config, message, autogenerate=True, rev_id=f"{number:04d}")
     sys.stdout.write(f"{made.path}\n")
