@@ -1,15 +1,15 @@
 """The entrance of a child of the supervisor: it leaves out what libraries load and the role has no use for.
 
-pydicom takes NumPy and Pillow where they are there, for pixels, structlog takes rich, for its colours, and
-greenlet, as SQLAlchemy does for asyncio; the listener looks at no pixels, writes plain lines, has threads,
-and is to be small. Their import fails from here on, which all of them foresee.
+pydicom takes NumPy, Pillow, GDCM and pylibjpeg where they are there, for pixels, structlog takes rich, for
+its colours, and SQLAlchemy greenlet, for asyncio; the listener looks at no pixels, writes plain lines, has
+threads, and is to be small. Their import fails from here on, which all of them foresee.
 """
 
 import sys
 from importlib import import_module
 from typing import Final
 
-_NOT_WANTED: Final = {"listener": ("numpy", "PIL", "rich", "greenlet")}
+_NOT_WANTED: Final = {"listener": ("numpy", "PIL", "gdcm", "pylibjpeg", "rich", "greenlet")}
 
 
 def main() -> int:
