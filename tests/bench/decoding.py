@@ -14,8 +14,10 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,6 +44,7 @@ from tests.support.synthetic import film
 
 OURS: Final = "orthanc_al"
 _FILMS: Final = 4  # a turn
+_QUICK: Final = 16  # a turn by threads, of films that are decoded in less than a tenth of a second
 
 _ENCODERS: Final[Mapping[uid.UID, Callable[[Any], bytes]]] = {
     uid.JPEGLosslessSV1: imagecodecs.ljpeg_encode,
@@ -71,12 +74,14 @@ def measure(folder: Path, rounds: int, step: Step) -> list[Series]:
         syntax: Series(f"decode + prepare films, {name_of(syntax)}, two threads against one", "films/s")
         for syntax in _ENCODERS
     }
-    for number in range(rounds):
-        for (syntax, decode), series in stock.items():
-            _against_stock(series, paths[syntax], _spec(decode), number)
-        for syntax, series in threads.items():
-            _threads(series, paths[syntax], number)
-        step()
+    with ProcessPoolExecutor(2, get_context("spawn")) as processes:
+        for number in range(rounds):
+            for (syntax, decode), series in stock.items():
+                _against_stock(series, paths[syntax], _spec(decode), number)
+            for syntax, series in threads.items():
+                films = _FILMS if syntax == uid.JPEG2000Lossless else _QUICK
+                _threads(series, paths[syntax], films, number, processes)
+            step()
     return [*stock.values(), *threads.values()]
 
 
@@ -185,20 +190,46 @@ def _repeat(work: Callable[[], None], times: int) -> None:
         work()
 
 
-def _threads(series: Series, path: Path, number: int) -> None:
-    work = functools.partial(_ours, path, _spec("full"))
+def _threads(series: Series, path: Path, films: int, number: int, processes: ProcessPoolExecutor) -> None:
+    """Take films by one thread, by two, and by two processes: what no lock of the interpreter limits."""
 
     def by(count: int) -> None:
-        crew = [threading.Thread(target=_repeat, args=(work, _FILMS // count)) for _ in range(count)]
-        for thread in crew:
-            thread.start()
-        for thread in crew:
-            thread.join()
-
-    for who, count in rotated({f"{OURS}, two threads": 2, "one thread": 1}, number):
+        crew = [threading.Thread(target=_films, args=(path, films // count)) for _ in range(count)]
         with _one_thread_a_frame():
-            series.add(who, _FILMS / _timed(functools.partial(by, count)))
+            for thread in crew:
+                thread.start()
+            for thread in crew:
+                thread.join()
+
+    def by_processes(each: int) -> None:
+        list(processes.map(_films_alone, [path] * 2, [each] * 2))
+
+    list(processes.map(_awake, [path] * 2))
+    works: dict[str, Callable[[], None]] = {
+        f"{OURS}, two threads": functools.partial(by, 2),
+        "one thread": functools.partial(by, 1),
+        "two processes": functools.partial(by_processes, films // 2),
+    }
+    for who, work in rotated(works, number):
+        series.add(who, films / _timed(work))
     series.led_by(f"{OURS}, two threads")
+
+
+def _films(path: Path, count: int) -> None:
+    spec = _spec("full")
+    for _ in range(count):
+        _ours(path, spec)
+
+
+def _films_alone(path: Path, count: int) -> None:
+    with _one_thread_a_frame():
+        _films(path, count)
+
+
+def _awake(path: Path) -> None:
+    """Do a film, slowly enough that the other process gets the other."""
+    _films_alone(path, 1)
+    time.sleep(0.2)
 
 
 # --- where the milliseconds go ---------------------------------------------------------------------
