@@ -24,7 +24,7 @@ from orthanc_al.ledger import doorbell, log_file, upgrade
 from orthanc_al.ledger.doorbell import Doorbell
 from orthanc_al.ledger.locks import BUSY_SECONDS, PRECEDENCE, WRITE_LOCK, on_begin, on_connect
 from orthanc_al.ledger.precedence import Precedence
-from orthanc_al.ledger.trouble import without_row
+from orthanc_al.ledger.trouble import cause_of, without_row
 
 RINGS = "rings_the_bell"  # what a transaction puts into its connection's info where it writes deliveries
 
@@ -285,5 +285,5 @@ def _told(url: str) -> Iterator[None]:
         yield
     except (SQLAlchemyError, OSError, ImportError) as error:
         shown = re.sub(r"//[^/@]*@", "//", url)  # without user and password
-        cause = getattr(error, "orig", None) or error
+        cause = cause_of(error)
         raise LedgerError(f"The ledger at {shown} can't be opened: {cause}") from error

@@ -26,6 +26,11 @@ def passing(error: BaseException | None) -> BaseException | None:
     return None
 
 
+def cause_of(error: BaseException) -> BaseException:
+    """Return what the database or its driver said: without the statement, whose values name patients."""
+    return getattr(error, "orig", None) or error
+
+
 def _passes(error: DBAPIError) -> bool:
     if error.connection_invalidated:
         return True
@@ -48,4 +53,4 @@ def without_row(context: ExceptionContext) -> None:
         context.sqlalchemy_exception.args = (f"({kind.__module__}.{kind.__qualname__}) {primary}",)
 
 
-__all__ = ["passing", "without_row"]
+__all__ = ["cause_of", "passing", "without_row"]

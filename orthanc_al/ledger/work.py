@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from orthanc_al.errors import DeviceLostError, LeaseLostError, OrthancAlError
 from orthanc_al.ledger.engine import Ledger
 from orthanc_al.ledger.queue import Job, Outcome, WorkQueue
-from orthanc_al.ledger.trouble import passing
+from orthanc_al.ledger.trouble import cause_of, passing
 from orthanc_al.observe import logger
 from orthanc_al.pipeline import Step
 
@@ -166,7 +166,7 @@ class Worker:
         else:
             trouble = passing(error)
             if trouble is not None:  # of the ledger: as often as it takes
-                said = getattr(trouble, "orig", None) or trouble
+                said = cause_of(trouble)
                 self._failed(job, f"the ledger can't be used now: {said}", retryable=True, passes=True)
                 return
             _log.error("step_crashed", step=job.step, subject=job.subject, exc_info=error)

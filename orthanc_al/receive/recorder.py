@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from orthanc_al.domain import Instance
 from orthanc_al.ledger import Ledger, associations, instances
 from orthanc_al.ledger.associations import Ended
+from orthanc_al.ledger.trouble import cause_of
 from orthanc_al.observe import logger
 from orthanc_al.receive.recovery import OF_THE_ROW, recover
 from orthanc_al.receive.session import Session
@@ -126,8 +127,7 @@ class Recorder:
                 recover(self._spool, self._ledger, self._destinations)
                 self._spool_is_ahead = False
         except Exception as error:  # noqa: BLE001 - a named border: rows are caught up with all the same
-            cause = getattr(error, "orig", error)  # without the statement
-            _log.error("ledger_not_written", error=str(cause), waiting=len(self._waiting))
+            _log.error("ledger_not_written", error=str(cause_of(error)), waiting=len(self._waiting))
             return False
         return True
 
@@ -145,8 +145,7 @@ class Recorder:
                 for _ in batch:
                     self._write_batch([self._waiting.popleft()])
             else:
-                cause = getattr(error, "orig", error)  # without the statement
-                _log.error("not_for_the_ledger", what=type(batch[0]).__name__, error=str(cause))
+                _log.error("not_for_the_ledger", what=type(batch[0]).__name__, error=str(cause_of(error)))
             return
         except Exception:
             self._waiting.extendleft(reversed(batch))

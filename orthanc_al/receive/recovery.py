@@ -13,6 +13,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 from orthanc_al.domain import Instance, Origin
 from orthanc_al.errors import SpoolFileError
 from orthanc_al.ledger import Ledger, instances
+from orthanc_al.ledger.trouble import cause_of
 from orthanc_al.observe import logger
 from orthanc_al.spool import Spool
 
@@ -90,5 +91,5 @@ def _add(ledger: Ledger, batch: Sequence[Arrived], destinations: Sequence[str]) 
     except OF_THE_ROW as error:
         if len(batch) > 1:  # one that the ledger can't hold stops no other
             return sum(_add(ledger, [one], destinations) for one in batch)
-        _log.error("not_for_the_ledger", instance=batch[0][0].id, error=str(getattr(error, "orig", error)))
+        _log.error("not_for_the_ledger", instance=batch[0][0].id, error=str(cause_of(error)))
         return 0

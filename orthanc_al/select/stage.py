@@ -151,8 +151,7 @@ class SelectStage:
         if (
             view.study.state is not StudyState.SCORED
             or not case.askable
-            or sum(selections.spent(connection, day).values()) >= self._budget.per_day
-            or selections.patient_was_asked(connection, view.study.patient_key, day)
+            or not self._has_room(connection, view.study.patient_key, day)
         ):
             return None
         share = rules.query_share(self._budget.per_day, self._budget.audit_fraction, expected, pi)
@@ -196,10 +195,14 @@ class SelectStage:
         if selection.kind in view.drawn:
             return False
         return selection.kind == AUDIT or (
-            sum(selections.spent(connection, selection.day).values()) < self._budget.per_day
-            and not selections.patient_was_asked(connection, view.study.patient_key, selection.day)
+            self._has_room(connection, view.study.patient_key, selection.day)
             and _candidate(connection, view.study.study_instance_uid).state is StudyState.SCORED
         )
+
+    def _has_room(self, connection: Connection, patient_key: str, day: str) -> bool:
+        """Whether a day's budget is left, and the patient was not asked about on it."""
+        spent = sum(selections.spent(connection, day).values())
+        return spent < self._budget.per_day and not selections.patient_was_asked(connection, patient_key, day)
 
 
 def _candidate(connection: Connection, uid: str) -> Candidate:

@@ -216,9 +216,7 @@ def _threads(series: Series, path: Path, films: int, number: int, processes: Pro
 
 
 def _films(path: Path, count: int) -> None:
-    spec = _spec("full")
-    for _ in range(count):
-        _ours(path, spec)
+    _repeat(functools.partial(_ours, path, _spec("full")), count)
 
 
 def _films_alone(path: Path, count: int) -> None:
