@@ -5,13 +5,17 @@ films that take long those that are left are put back. Nor one that was tried be
 takes its neighbours with it once, and then is alone.
 """
 
-from typing import Any, Final
+from collections.abc import Iterable, Iterator
+from time import monotonic
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Row, RowMapping, Select, and_, bindparam, exists, select
 
 from orthanc_al.ledger.schema import image_scores, instances, jobs, studies
 from orthanc_al.ledger.waiting import WAITS
 from orthanc_al.pipeline import Step
+
+_T = TypeVar("_T")
 
 MOST: Final = 32
 FILMS: Final = 8
@@ -75,6 +79,20 @@ _IS_QUICK: Final = and_(_OF_FILMS, ~_UNSCORED)
 _STUDIES: Final = _next().add_columns(_IS_QUICK.label("is_quick")).limit(FILMS - 1)
 _AFTER_SCORE: Final = {Step.TRIAGE: FILMS, Step.SELECT: FILMS, Step.REPORT: REPORTS}
 _LEAD: Final = select(_IS_QUICK).where(jobs.c.id == bindparam("lead"))
+
+
+def in_time(turns: Iterable[_T], began: float) -> Iterator[_T]:
+    """Yield the first turn, and the next ones for as long as what began then has not been `LONG`.
+
+    Parameters
+    ----------
+    began
+        As `time.monotonic` tells it.
+    """
+    for turn in turns:
+        yield turn
+        if monotonic() - began > LONG:
+            return
 
 
 def films_in_time(films: int, seconds: float) -> int:

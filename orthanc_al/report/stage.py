@@ -98,11 +98,8 @@ class ReportStage:
 
         Where they take long, as pictures do, those that are left are not begun.
         """
-        began = monotonic()
-        for job in jobs:
+        for job in batches.in_time(jobs, monotonic()):
             yield self.run(job)
-            if monotonic() - began > batches.LONG:
-                return
 
     def run(self, job: Job) -> Outcome:
         """Report on the study that is the job's subject; outcome reported, silent or superseded."""

@@ -1,8 +1,8 @@
 """The step ``score_image``: what the champions say of images as they arrive."""
 
-import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Final
 
 from sqlalchemy import Connection
@@ -96,7 +96,7 @@ class ScoreImageStage:
         The frames of slices run through a network together. Films are scored one after the other; where they
         take long, those that are left are not begun: what is known is to be written.
         """
-        began = time.monotonic()
+        began = monotonic()
         with self._ledger.read() as connection:
             known = instances.get_all(connection, [job.subject for job in jobs])
             live = self._scorer.registered(connection)
@@ -114,12 +114,10 @@ class ScoreImageStage:
         # One whose twin was looked at in the same batch, say: nothing of it is to be waited for any more.
         others = {one.instance.id: one for one in known if one.kind != "image"}
         slices = all(one.image.known.instance.modality in batches.SLICES for one in found.values())
-        for turn in [jobs] if slices else [[job] for job in jobs]:
+        for turn in batches.in_time([jobs] if slices else [[job] for job in jobs], began):
             of_turn = [found[job.subject] for job in turn if job.subject in found]
             for job, outcome in zip(turn, self._outcomes(turn, of_turn, champions), strict=True):
                 yield _passed_over(others[job.subject]) if job.subject in others else outcome
-            if time.monotonic() - began > batches.LONG:
-                return
 
     def _outcomes(self, jobs: Sequence[Job], found: Sequence[_Found], champions: _Champions) -> list[Outcome]:
         for use, model in champions:

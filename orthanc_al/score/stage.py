@@ -125,10 +125,8 @@ class ScoreStage:
         """
         began = monotonic()
         view = look(self._ledger, self._scorer, [job.subject for job in jobs], self._clock())
-        for job in jobs:
+        for job in batches.in_time(jobs, began):
             yield self._outcome(job, view)
-            if monotonic() - began > batches.LONG:
-                return
 
     def _outcome(self, job: Job, view: View) -> Outcome:
         uid = job.subject
